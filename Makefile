@@ -1,0 +1,34 @@
+# `make demo` and `make test` are all a newcomer needs: both first bring .venv/ into being where it is missing or
+# older than requirements/ (see tools/setup_env.sh).
+PYTHON := .venv/bin/python
+IMG ?=
+
+# albumentations would ask the network for its newest version at every import.
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: demo test test-unit lint format env core-env
+
+demo: env
+	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
+
+test: core-env
+	$(PYTHON) -m pytest
+
+test-unit: env
+	$(PYTHON) -m pytest -m "not slow"
+
+lint: env
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m codespell_lib
+
+format: env
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+env:
+	@tools/setup_env.sh
+
+core-env:
+	@tools/setup_env.sh core

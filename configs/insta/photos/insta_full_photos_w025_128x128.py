@@ -1,0 +1,25 @@
+# Second part: the same network at 128 x 128, from the first part's averaged weights. These weights ship.
+#   python tools/dataset_converters/prepare_photos.py PHOTOS... --size 144 --out data/photos_144
+#   python tools/train.py configs/insta/photos/insta_full_photos_w025_128x128.py --cfg-options load_from=FIRST_PART.pth
+_base_ = ['./insta_full_photos_w025_64x64.py']
+
+train_pipeline = [
+    dict(type='LoadPhoto'),
+    dict(type='RandomCropPhoto', min_side=0.7),
+    dict(type='RandomFlipPhoto'),
+    dict(type='ResizePhoto', size=128),
+    dict(type='PackColorization'),
+]
+val_pipeline = [dict(type='LoadPhoto'), dict(type='ResizePhoto', size=128), dict(type='PackColorization')]
+train_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos_144', pipeline=train_pipeline))
+val_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos_144', pipeline=val_pipeline))
+test_dataloader = val_dataloader
+
+max_iters = 2000
+train_cfg = dict(max_iters=max_iters, val_interval=1000)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=100, T_max=max_iters - 100, end=max_iters),
+]
+input_size = 128

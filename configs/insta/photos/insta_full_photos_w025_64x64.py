@@ -1,0 +1,35 @@
+# A quarter-width full-image network for two CPU cores, first part: 64 x 64, from scratch, both heads.
+#   python tools/dataset_converters/prepare_photos.py PHOTOS... --size 80 --out data/photos_80
+#   python tools/train.py configs/insta/photos/insta_full_photos_w025_64x64.py
+_base_ = ['../_base_/default_runtime.py', '../_base_/models/insta_full.py', '../_base_/datasets/photos.py']
+
+model = dict(
+    image_net=dict(width=0.25),
+    losses=dict(
+        ab=dict(chroma_weight=4.0),
+        classes=dict(type='RebalancedClassLoss', prior='projects/insta_colorization/weights/ab_prior.json'),
+    ),
+    decoder=dict(type='AnnealedMeanDecoder', temperature=0.38),
+)
+
+max_iters = 5000
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1250)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='BFloat16OptimWrapper',
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=300),
+    dict(type='CosineAnnealingLR', eta_min=3e-4, by_epoch=False, begin=300, T_max=max_iters - 300, end=max_iters),
+]
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+custom_hooks = [
+    dict(type='ChannelsLastHook'),
+    dict(type='RecalibratedEMAHook', ema_type='ExponentialMovingAverage', momentum=0.002),
+]
+detector = dict(_delete_=True, type='OpenCVDetector')
+randomness = dict(seed=0)
+input_size = 64

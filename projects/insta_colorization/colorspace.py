@@ -1,0 +1,184 @@
+"""sRGB <-> CIELAB <-> network units: the only file that knows 110, 50 or the white point.
+
+Tensors carry their channels third from last, (*, 3, H, W). Lab is CIELAB under D65 (2 degrees): L in 0..100, ab
+about +-110. Network units are (L - 50) / 100 and ab / 110 (Zhang et al. 2017, the published code's `l_norm` and
+`ab_norm`).
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+L_CENTRE = 50.0
+L_RANGE = 100.0
+AB_RANGE = 110.0
+
+AB_BIN_WIDTH = 10
+AB_BINS_PER_AXIS = 23
+NUM_AB_BINS = AB_BINS_PER_AXIS**2
+
+# IEC 61966-2-1 primaries, rounded as in scikit-image and the published code.
+_XYZ_FROM_RGB = torch.tensor(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]],
+    dtype=torch.float64,
+)
+_RGB_FROM_XYZ = torch.linalg.inv(_XYZ_FROM_RGB)
+_WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
+_GRAY_WEIGHTS = (0.2125, 0.7154, 0.0721)
+
+# Linear light of colours on the surface of sRGB leaves 0..1 by up to 7e-7 in float32; they count as inside.
+_ROUNDING = 2e-6
+
+
+def _mix(matrix: Tensor, x: Tensor) -> Tensor:
+    return torch.einsum('ij,...jhw->...ihw', matrix.to(x), x)
+
+
+def _channelwise(values: Tensor, x: Tensor) -> Tensor:
+    return values.to(x).view(3, 1, 1)
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Converts sRGB in 0..1 to CIELAB.
+
+    Args:
+        rgb: (*, 3, H, W), floating point.
+
+    Returns:
+        (*, 3, H, W): L in 0..100, a and b about +-110.
+    """
+    xyz = _mix(_XYZ_FROM_RGB, _to_linear(rgb)) / _channelwise(_WHITE, rgb)
+    f = _lab_curve(xyz)
+    x, y, z = f.unbind(dim=-3)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
+
+
+def pixel_lightness(pixels: np.ndarray) -> Tensor:
+    """CIELAB L of an image's own pixels; the same as `rgb_to_lab` gives, without its two other channels.
+
+    Args:
+        pixels: (H, W, 3) sRGB, uint8 or uint16.
+
+    Returns:
+        (H, W) float32, L in 0..100.
+    """
+    linear = _linear_table(np.iinfo(pixels.dtype).max)
+    luminance = torch.zeros(pixels.shape[:2])
+    for channel, weight in enumerate(_XYZ_FROM_RGB[1].tolist()):
+        luminance.add_(torch.from_numpy(linear[pixels[..., channel]]), alpha=weight)
+    return 116 * _lab_curve(luminance) - 16
+
+
+@cache
+def _linear_table(top: int) -> np.ndarray:
+    """(top + 1,) float32: linear light of every pixel value in 0..top."""
+    return _to_linear(torch.arange(top + 1, dtype=torch.float64) / top).float().numpy()
+
+
+def _to_linear(rgb: Tensor) -> Tensor:
+    return torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp(min=0).pow(2.4), rgb / 12.92)
+
+
+def _lab_curve(xyz: Tensor) -> Tensor:
+    return torch.where(xyz > 0.008856, xyz.clamp(min=0.008856).pow(1 / 3), 7.787 * xyz + 16 / 116)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """Converts CIELAB to sRGB, without clipping the result to 0..1.
+
+    Args:
+        lab: (*, 3, H, W), floating point.
+
+    Returns:
+        (*, 3, H, W). Colours outside sRGB leave 0..1; see `compress_chroma`.
+    """
+    linear = _lab_to_linear(lab)
+    return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=0.0031308).pow(1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def _lab_to_linear(lab: Tensor) -> Tensor:
+    """Linear light, 0..1 for colours inside sRGB."""
+    lightness, a, b = lab.unbind(dim=-3)
+    y = (lightness + 16) / 116
+    # A strong blue at a low L would need negative Z; the published code and scikit-image stop at 0 as well.
+    f = torch.stack([y + a / 500, y, (y - b / 200).clamp(min=0)], dim=-3)
+    xyz = torch.where(f > 0.2068966, f * f * f, (f - 16 / 116) / 7.787) * _channelwise(_WHITE, lab)
+    return _mix(_RGB_FROM_XYZ, xyz)
+
+
+def _fits(lab: Tensor) -> Tensor:
+    """(*, H, W) bool: whether colours (*, 3, H, W) lie inside sRGB."""
+    low, high = torch.aminmax(_lab_to_linear(lab), dim=-3)
+    return (low >= -_ROUNDING) & (high <= 1 + _ROUNDING)
+
+
+def compress_chroma(lab: Tensor, steps: int = 10) -> Tensor:
+    """Moves colours outside sRGB towards grey until they fit, at constant lightness and hue angle.
+
+    Args:
+        lab: (*, 3, H, W), floating point; L in 0..100.
+        steps: bisection steps; the chroma kept is exact to 2^-steps of its length.
+
+    Returns:
+        (*, 3, H, W): `lab` with the ab of the colours that do not fit scaled down.
+    """
+    outside = ~_fits(lab)
+    if not outside.any():
+        return lab
+    pixels = lab.movedim(-3, 0)
+    colours = pixels[:, outside]
+    kept, overshoots = torch.zeros_like(colours[0]), torch.ones_like(colours[0])
+    for _ in range(steps):
+        scale = (kept + overshoots) / 2
+        candidate = torch.cat([colours[:1], colours[1:] * scale])
+        inside = _fits(candidate[..., None])[..., 0]
+        kept = torch.where(inside, scale, kept)
+        overshoots = torch.where(inside, overshoots, scale)
+    pixels = pixels.clone()
+    pixels[1:, outside] = colours[1:] * kept
+    return pixels.movedim(0, -3)
+
+
+def rgb_to_gray(rgb: Tensor) -> Tensor:
+    """The training data's grey photo: luma rounded to 8 bit, as the published code stores it.
+
+    Args:
+        rgb: (*, 3, H, W) sRGB in 0..1.
+
+    Returns:
+        (*, 3, H, W): three equal channels in 0..1, multiples of 1/255.
+    """
+    weights = rgb.new_tensor(_GRAY_WEIGHTS).view(3, 1, 1)
+    gray = ((rgb * weights).sum(dim=-3, keepdim=True) * 255).round() / 255
+    return gray.expand_as(rgb)
+
+
+def to_network(lab: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits Lab (*, 3, H, W) into network units: lightness (*, 1, H, W) and ab (*, 2, H, W)."""
+    return (lab[..., :1, :, :] - L_CENTRE) / L_RANGE, lab[..., 1:, :, :] / AB_RANGE
+
+
+def from_network(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Joins lightness (*, 1, H, W) and ab (*, 2, H, W) in network units into Lab (*, 3, H, W)."""
+    return torch.cat([lightness * L_RANGE + L_CENTRE, ab * AB_RANGE], dim=-3)
+
+
+def ab_to_bins(ab: Tensor) -> Tensor:
+    """Class index of each colour: 23 * round((a + 110) / 10) + round((b + 110) / 10).
+
+    Args:
+        ab: (N, 2, H, W) in network units.
+
+    Returns:
+        (N, H, W) int64 in 0..528.
+    """
+    cells = ((ab * AB_RANGE + AB_RANGE) / AB_BIN_WIDTH).round().clamp(0, AB_BINS_PER_AXIS - 1).long()
+    return cells[:, 0] * AB_BINS_PER_AXIS + cells[:, 1]
+
+
+def ab_bin_centres() -> Tensor:
+    """Colours of the 529 classes, (529, 2) in network units; row 23 * i + j is (10 i - 110, 10 j - 110) Lab units."""
+    axis = (torch.arange(AB_BINS_PER_AXIS) * AB_BIN_WIDTH - AB_RANGE) / AB_RANGE
+    return torch.cartesian_prod(axis, axis)

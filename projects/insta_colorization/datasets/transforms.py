@@ -1,0 +1,88 @@
+"""Photo transforms: RGB uint8 HWC in `results['img']`, until `PackColorization` makes tensors of it.
+
+RGB -> Lab happens once, on the device, in the data preprocessor.
+"""
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+
+from ..crops import resize_photo
+from ..imaging import ImageReadError, read_photo
+from ..registry import TRANSFORMS
+from ..structures import ColorizationSample
+
+
+@TRANSFORMS.register_module()
+class LoadPhoto(BaseTransform):
+    """Reads `results['img_path']` in any mode, EXIF-oriented; an unreadable photo is logged and gives None."""
+
+    def transform(self, results: dict) -> dict | None:  # noqa: D102
+        try:
+            results['img'] = read_photo(results['img_path']).rgb8
+        except ImageReadError as error:
+            print_log(f'skipped: {error}', logger='current', level=30)
+            return None
+        results['image_size'] = results['img'].shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomCropPhoto(BaseTransform):
+    """Keeps a random window whose sides are a random fraction of the photo's.
+
+    Args:
+        min_side: the least fraction; the greatest is 1.
+    """
+
+    def __init__(self, min_side: float = 0.7) -> None:
+        if not 0 < min_side <= 1:
+            raise ValueError(f'min_side must be a fraction in (0, 1], but got {min_side}')
+        self.min_side = min_side
+
+    def transform(self, results: dict) -> dict:  # noqa: D102
+        image = results['img']
+        fraction = np.random.uniform(self.min_side, 1, size=2)
+        height, width = np.maximum((fraction * image.shape[:2]).round().astype(int), 1)
+        top = np.random.randint(image.shape[0] - height + 1)
+        left = np.random.randint(image.shape[1] - width + 1)
+        results['img'] = image[top : top + height, left : left + width]
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomFlipPhoto(BaseTransform):
+    """Mirrors half of the photos left to right."""
+
+    def transform(self, results: dict) -> dict:  # noqa: D102
+        if np.random.rand() < 0.5:
+            results['img'] = results['img'][:, ::-1]
+        return results
+
+
+@TRANSFORMS.register_module()
+class ResizePhoto(BaseTransform):
+    """Squashes the photo to a square, whatever its aspect, as the published code does.
+
+    Args:
+        size: its side in pixels, a multiple of 8.
+    """
+
+    def __init__(self, size: int = 256) -> None:
+        self.size = size
+
+    def transform(self, results: dict) -> dict:  # noqa: D102
+        results['img'] = resize_photo(results['img'], self.size)
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackColorization(BaseTransform):
+    """Makes the runner's form: `inputs` with `image` (3, H, W) uint8 RGB, `data_samples` a `ColorizationSample`."""
+
+    def transform(self, results: dict) -> dict:  # noqa: D102
+        image = torch.from_numpy(np.array(results['img'])).permute(2, 0, 1)
+        sample = ColorizationSample(gt_rgb=image)
+        sample.set_metainfo({key: results[key] for key in ('img_path', 'image_size') if key in results})
+        return {'inputs': {'image': image}, 'data_samples': sample}

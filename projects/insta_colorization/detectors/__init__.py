@@ -1,0 +1,19 @@
+"""Ways to get the instances of a photo, behind one protocol."""
+
+from .base import InstanceDetector, NoDetector, lightness_copies
+from .build import build_detector
+from .cached import CachedDetector
+from .mmdet import MMDetDetector
+from .onnx import OnnxDetector
+from .opencv import OpenCVDetector
+
+__all__ = [
+    'CachedDetector',
+    'InstanceDetector',
+    'MMDetDetector',
+    'NoDetector',
+    'OnnxDetector',
+    'OpenCVDetector',
+    'build_detector',
+    'lightness_copies',
+]

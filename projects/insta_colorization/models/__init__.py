@@ -1,0 +1,26 @@
+"""Networks, fusion, losses and the models that the runner trains and tests."""
+
+from .backbone import STAGES, ColorizationBackbone, Colors, Stage, network_input
+from .colorizers import Colorizer, ImageColorizer, InstColorizer
+from .decoders import AnnealedMeanDecoder, RegressionDecoder
+from .fusion import FusionNetwork, InstanceFusion
+from .losses import HuberLoss, RebalancedClassLoss
+from .preprocessor import ColorizationPreprocessor
+
+__all__ = [
+    'STAGES',
+    'AnnealedMeanDecoder',
+    'ColorizationBackbone',
+    'ColorizationPreprocessor',
+    'Colorizer',
+    'Colors',
+    'FusionNetwork',
+    'HuberLoss',
+    'ImageColorizer',
+    'InstColorizer',
+    'InstanceFusion',
+    'RebalancedClassLoss',
+    'RegressionDecoder',
+    'Stage',
+    'network_input',
+]

@@ -1,0 +1,47 @@
+"""From a trunk's outputs to one ab per pixel: the regression head as it is, or the class head's annealed mean."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..colorspace import ab_bin_centres
+from ..registry import MODELS
+
+
+@MODELS.register_module()
+class RegressionDecoder(nn.Module):
+    """The regression head's ab, as in the paper."""
+
+    classify = False
+
+    def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
+        """ab (N, 2, H, W) in network units -> the same."""
+        return ab
+
+
+@MODELS.register_module()
+class AnnealedMeanDecoder(nn.Module):
+    """The class head's annealed mean (Zhang et al. 2016, Eq. 5): more colour than regression, at a quarter of the size.
+
+    Args:
+        temperature: 1 is the mean of the distribution (pale), towards 0 its mode (vivid, less even).
+
+    Raises:
+        ValueError: the temperature is not positive.
+    """
+
+    classify = True
+
+    def __init__(self, temperature: float = 0.38) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, but got {temperature}')
+        self.temperature = temperature
+        self.register_buffer('centres', ab_bin_centres(), persistent=False)
+
+    def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
+        """ab (N, 2, H, W), class_logits (N, 529, H/4, W/4) -> (N, 2, H, W) in network units."""
+        if class_logits is None:
+            raise ValueError('the annealed mean needs class logits, but the class head did not run')
+        shares = (class_logits.float() / self.temperature).softmax(dim=1)
+        mean = F.conv2d(shares, self.centres.T[:, :, None, None])
+        return F.interpolate(mean, size=ab.shape[-2:], mode='bilinear', align_corners=False)

@@ -1,0 +1,100 @@
+"""Training losses, all on network units.
+
+Each is called with the regression head's ab (N, 2, H, W), the class head's logits (N, 529, H/4, W/4) or None, and the true
+ab (N, 2, H, W), and returns one number. `classify` says whether it needs the class head.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins
+from ..registry import MODELS
+
+
+@MODELS.register_module()
+class HuberLoss(nn.Module):
+    """Smooth L1 on ab, summed over a and b, averaged over pixels (the published code's `HuberLoss`).
+
+    Args:
+        loss_weight: factor; the published code has 10, MMagic's config says 0.01.
+        beta: where the square ends, in network units; the published 1/110 is one Lab unit.
+        chroma_weight: each pixel counts 1 + chroma_weight * its true chroma in network units, divided by the batch's
+            mean of that, so that strong colours are not lost among greys. 0, the paper's, counts all the same.
+    """
+
+    classify = False
+
+    def __init__(self, loss_weight: float = 10.0, beta: float = 1 / AB_RANGE, chroma_weight: float = 0.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.beta = beta
+        self.chroma_weight = chroma_weight
+
+    def forward(self, ab: Tensor, class_logits: Tensor | None, target: Tensor) -> Tensor:
+        """The loss, a scalar; see the module's docstring for the arguments."""
+        error = F.smooth_l1_loss(ab.float(), target, beta=self.beta, reduction='none').sum(dim=1)
+        if self.chroma_weight:
+            weight = 1 + self.chroma_weight * target.norm(dim=1)
+            error = error * weight / weight.mean()
+        return self.loss_weight * error.mean()
+
+
+def rebalancing_weights(prior: Tensor, uniform_share: float, max_weight: float) -> Tensor:
+    """Class weights that make rare colours count (Zhang et al. 2016, Eq. 4).
+
+    Args:
+        prior: (529,) how often each class occurs; any scale.
+        uniform_share: lambda, how much of a uniform distribution over the occurring classes is mixed in.
+        max_weight: upper bound on a weight.
+
+    Returns:
+        (529,) weights whose mean under the prior was 1 before the bound was applied.
+    """
+    prior = prior / prior.sum()
+    mixed = (1 - uniform_share) * prior + uniform_share / (prior > 0).sum()
+    weights = 1 / mixed
+    return (weights / (prior * weights).sum()).clamp(max=max_weight)
+
+
+@MODELS.register_module()
+class RebalancedClassLoss(nn.Module):
+    """Cross-entropy on 529 colour classes at a quarter of the size, rare colours counting more.
+
+    Args:
+        prior: path of a JSON list of 529 class frequencies (`tools/dataset_converters/ab_prior.py` writes one), or the
+            list itself; None for equal weights.
+        loss_weight: factor.
+        uniform_share: lambda of Zhang et al. 2016.
+        max_weight: upper bound on a class weight.
+
+    Raises:
+        ValueError: the prior does not hold 529 numbers.
+    """
+
+    classify = True
+
+    def __init__(
+        self,
+        prior: str | list[float] | None = None,
+        loss_weight: float = 1.0,
+        uniform_share: float = 0.5,
+        max_weight: float = 8.0,
+    ) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        values = json.loads(Path(prior).read_text()) if isinstance(prior, str) else prior
+        frequencies = torch.ones(NUM_AB_BINS) if values is None else torch.tensor(values, dtype=torch.float32)
+        if frequencies.shape != (NUM_AB_BINS,):
+            raise ValueError(f'the colour prior must hold {NUM_AB_BINS} numbers, but got {tuple(frequencies.shape)}')
+        weights = rebalancing_weights(frequencies, uniform_share, max_weight)
+        self.register_buffer('class_weights', weights, persistent=False)
+
+    def forward(self, ab: Tensor, class_logits: Tensor, target: Tensor) -> Tensor:
+        """The loss, a scalar; see the module's docstring for the arguments."""
+        coarse = F.adaptive_avg_pool2d(target, class_logits.shape[-2:])
+        loss = F.cross_entropy(class_logits.float(), ab_to_bins(coarse), weight=self.class_weights)
+        return self.loss_weight * loss

@@ -1,0 +1,152 @@
+"""Our networks against outputs recorded from the published implementation (InstColorization), with its weights' names."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+import torch
+
+from insta_colorization.checkpoint_layouts import identify
+from insta_colorization.colorspace import from_network, lab_to_rgb
+from insta_colorization.crops import crop_instances, resize_photo
+from insta_colorization.imaging import read_photo
+from insta_colorization.models import InstColorizer, network_input
+from insta_colorization.selection import select
+from insta_colorization.structures import ColorizationSample, Instances
+
+GOLDEN = Path(__file__).parent
+PHOTOS = ('astronaut', 'coffee', 'chelsea')
+SEEDS = {'instance_net': 1, 'fusion_net': 2, 'image_net': 3}
+ATOL = 1e-4
+
+_spec = importlib.util.spec_from_file_location('recipe', GOLDEN / 'recipe.py')
+recipe = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(recipe)
+
+
+def filled(table: str, seed: int) -> dict[str, torch.Tensor]:
+    shapes = json.loads((GOLDEN / f'{table}_keys.json').read_text())
+    return {name: torch.from_numpy(np.asarray(value)) for name, value in recipe.state_dict(shapes, seed).items()}
+
+
+@pytest.fixture(scope='module')
+def model() -> InstColorizer:
+    """The three published networks at full width, filled by the rule the outputs were recorded with."""
+    model = InstColorizer().eval()
+    for network, seed in SEEDS.items():
+        published = filled('insta_GF' if network == 'fusion_net' else 'insta_G', seed)
+        ours = identify(published, network, network=network).state_dict
+        getattr(model, network).load_state_dict({name.removeprefix(f'{network}.'): v for name, v in ours.items()})
+    return model
+
+
+class Recorded:
+    """A photo, its recorded outputs, and what our code makes of the photo up to the networks."""
+
+    def __init__(self, name: str, model: InstColorizer) -> None:
+        photo = read_photo(Path(skimage.__file__).parent / 'data' / f'{name}.png').rgb8
+        self.golden = np.load(GOLDEN / f'insta_{name}.npz')
+        found = Instances(self.golden['image_boxes'], photo.shape[:2], self.golden['image_scores'])
+        self.instances = select(found, top_k=8)
+        data = {
+            'inputs': {
+                'image': [to_tensor(resize_photo(photo, 256))],
+                'crops': [to_tensor(crop_instances(photo, self.instances, 256))],
+            },
+            'data_samples': [ColorizationSample(instances=self.instances)],
+        }
+        self.batch = model.data_preprocessor(data, training=False)
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image.copy()).movedim(-1, -3)
+
+
+@pytest.fixture(scope='module', params=PHOTOS)
+def recorded(request: pytest.FixtureRequest, model: InstColorizer) -> Recorded:
+    return Recorded(request.param, model)
+
+
+def assert_close(ours: torch.Tensor, golden: np.ndarray, atol: float = ATOL) -> None:
+    torch.testing.assert_close(ours, torch.from_numpy(golden), atol=atol, rtol=0)
+
+
+def test_selected_boxes_are_those_of_the_published_code(recorded):
+    np.testing.assert_array_equal(
+        recorded.instances.in_pixels().numpy(), recorded.golden['selected_boxes'].reshape(-1, 4)
+    )
+
+
+@pytest.mark.parametrize('size', [256, 128, 64, 32])
+def test_grid_boxes_are_those_of_the_published_code(recorded, size):
+    ours = recorded.instances.on_grid((size, size)).numpy()
+    if not len(recorded.golden['image_boxes']):
+        assert ours.shape == (0, 4)
+        return
+    np.testing.assert_array_equal(ours, recorded.golden[f'grid_boxes_{size}'].reshape(-1, 4))
+
+
+def test_lab_is_that_of_the_published_code(recorded):
+    ours = torch.cat([recorded.batch['lightness'], recorded.batch['ab']], dim=1)[0, :, ::4, ::4]
+    assert_close(ours, recorded.golden['lab256_stride4'])
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_full_image_network(recorded, model):
+    colors = model.image_net(network_input(recorded.batch['lightness']), classify=True)
+    assert_close(colors.ab[0, :, ::4, ::4], recorded.golden['full_ab_stride4'])
+    assert_close(colors.class_logits[0, :, ::8, ::8], recorded.golden['full_class_logits_8x8'])
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_instance_network(recorded, model):
+    if not len(recorded.instances):
+        pytest.skip('this photo has no boxes; the instance network does not run')
+    colors = model.instance_net(network_input(recorded.batch['crop_lightness']))
+    assert_close(colors.ab[:2, :, ::4, ::4], recorded.golden['instance_ab_stride4'])
+    for name, feature in colors.features.items():
+        assert_close(feature.mean(dim=(2, 3)), recorded.golden[f'instance_{name}_mean'])
+        assert_close(feature.std(dim=(2, 3)), recorded.golden[f'instance_{name}_std'])
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_whole_system(recorded, model):
+    ab = model(**recorded.batch, mode='tensor')
+    assert_close(ab[0, :, ::4, ::4], recorded.golden['ab_stride4'])
+    rgb = (lab_to_rgb(from_network(recorded.batch['lightness'], ab)).clamp(0, 1) * 255).round()[0]
+    difference = (rgb.permute(1, 2, 0)[::4, ::4].numpy() - recorded.golden['rgb256_stride4'].astype(float)).__abs__()
+    assert difference.max() <= 1
+    assert difference.mean() < 0.1
+
+
+def test_mmagic_names_give_identical_tensors():
+    trunk = filled('insta_G', 1)
+    fusion = filled('insta_GF', 2)
+    modern = {}
+    for published, prefix in ((trunk, 'image_model'), (trunk, 'instance_model'), (fusion, 'fusion_model')):
+        for name, value in published.items():
+            leaf = name
+            for block in (
+                'model8up',
+                'model9up',
+                'model10up',
+                'model3short8',
+                'model2short9',
+                'model1short10',
+                'model_class',
+            ):
+                leaf = leaf.replace(f'{block}.0.', f'{block}.')
+            modern[f'{prefix}.{leaf}'] = value
+    assert set(modern) == set(json.loads((GOLDEN / 'mmagic_keys.json').read_text()))
+    ours = identify(modern, 'mmagic').state_dict
+    for network, published in (('image_net', trunk), ('instance_net', trunk), ('fusion_net', fusion)):
+        expected = identify(published, 'insta', network=network).state_dict
+        assert set(expected) == {name for name in ours if name.startswith(network)}
+        for name, value in expected.items():
+            assert torch.equal(ours[name], value), name

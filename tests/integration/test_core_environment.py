@@ -1,0 +1,136 @@
+"""The core stays light, and it runs with numpy 2 and mmcv-lite, without mmdet and without mmcv's compiled ops."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+
+MODULES = ('checkpoints', 'colorspace', 'datasets', 'detectors', 'inferencer', 'metrics', 'models')
+HEAVY = ('mmagic.models', 'mmdet', 'diffusers', 'transformers')
+
+FORWARD = """
+import json, torch
+from insta_colorization.registry import MODELS
+from insta_colorization.structures import Instances
+
+small = {'type': 'ColorizationBackbone', 'width': 1 / 16}
+fusion = {'type': 'FusionNetwork', 'width': 1 / 16}
+torch.manual_seed(0)
+model = MODELS.build({'type': 'InstColorizer', 'image_net': small, 'instance_net': small, 'fusion_net': fusion}).eval()
+instances = Instances([[0, 0, 16, 16], [4, 8, 31, 30]], (32, 32))
+with torch.no_grad():
+    ab = model(torch.rand(1, 1, 32, 32) - 0.5, crop_lightness=torch.rand(2, 1, 32, 32) - 0.5, instances=instances)
+print(json.dumps(ab.tolist()))
+"""
+
+
+def run_python(python: Path | str, *args: str) -> subprocess.CompletedProcess:
+    env = {name: value for name, value in os.environ.items() if name not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+    return subprocess.run([str(python), '-W', 'ignore', *args], capture_output=True, text=True, timeout=300, env=env)
+
+
+def output_of(python: Path | str, code: str) -> str:
+    done = run_python(python, '-c', code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope='module')
+def core_python(root) -> Path:
+    python = root / '.venv' / 'core' / 'bin' / 'python'
+    if not python.exists():
+        pytest.skip('there is no .venv/core; `make core-env` builds it')
+    return python
+
+
+@pytest.mark.slow
+def test_core_environment_has_numpy_2_and_nothing_optional(core_python):
+    code = (
+        'import json, numpy; from importlib.util import find_spec; '
+        "names = ('mmdet', 'mmcv._ext', 'diffusers', 'transformers', 'torchvision', 'lpips', 'skimage'); "
+        'print(json.dumps([numpy.__version__, [name for name in names if find_spec(name)]]))'
+    )
+    version, present = json.loads(output_of(core_python, code))
+
+    assert int(version.split('.')[0]) >= 2
+    assert present == []
+
+
+@pytest.mark.slow
+def test_forward_pass_in_the_core_environment_equals_that_of_the_full_one(core_python):
+    core = np.array(json.loads(output_of(core_python, FORWARD)))
+    full = np.array(json.loads(output_of(sys.executable, FORWARD)))
+
+    assert core.shape == (1, 2, 32, 32)
+    assert np.abs(core).max() > 0
+    np.testing.assert_allclose(core, full, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('module', MODULES)
+def test_modules_import_in_the_core_environment(core_python, module):
+    assert output_of(core_python, f'import insta_colorization.{module} as m; print(m.__name__)').endswith(module)
+
+
+@pytest.mark.slow
+def test_demo_starts_in_the_core_environment(core_python, root):
+    done = run_python(core_python, str(root / 'demo' / 'colorization_demo.py'), '--help')
+
+    assert done.returncode == 0, done.stderr
+    assert '--native-size' in done.stdout
+
+
+@pytest.mark.slow
+def test_a_missing_optional_library_is_named_with_its_install_command(core_python):
+    code = (
+        'from insta_colorization.registry import MODELS\n'
+        "try:\n    MODELS.build({'type': 'MMDetDetector'}).detect([__import__('numpy').zeros((8, 8, 3), 'uint8')])\n"
+        'except ImportError as error:\n    print(error)'
+    )
+    message = output_of(core_python, code)
+
+    assert 'mmdet' in message
+    assert 'install' in message
+
+
+def heavy_modules_after(imports: str) -> set[str]:
+    code = f'import json, sys, {imports}; print(json.dumps(sorted(sys.modules)))'
+    return set(json.loads(output_of(sys.executable, code))) & set(HEAVY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('module', ['insta_colorization', 'insta_colorization.registry'])
+def test_package_and_registry_import_nothing_heavy(module):
+    assert heavy_modules_after(module) == set()
+
+
+@pytest.mark.slow
+def test_modules_import_nothing_heavy():
+    modules = ', '.join(f'insta_colorization.{module}' for module in MODULES)
+    # mmengine.optim looks for an optimizer in transformers, where that is installed, and mmengine.model needs it.
+    assert heavy_modules_after(modules) <= heavy_modules_after('mmengine.optim') <= {'transformers'}
+
+
+@pytest.mark.slow
+def test_importing_prints_nothing():
+    code = 'import ' + ', '.join(f'insta_colorization.{module}' for module in MODULES)
+    done = run_python(sys.executable, '-c', code)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+@pytest.mark.slow
+def test_import_time_is_that_of_torch_and_mmengine():
+    def seconds(modules: str) -> float:
+        code = f'import time; start = time.perf_counter(); import {modules}; print(time.perf_counter() - start)'
+        return float(output_of(sys.executable, code))
+
+    pairs = [(seconds('insta_colorization'), seconds('torch, mmengine')) for _ in range(5)]
+    ours, theirs = (median(column) for column in zip(*pairs, strict=True))
+
+    assert ours < 1.5 * theirs

@@ -1,0 +1,86 @@
+"""What is in the wheel, that it imports without the checkout, and that `mim` finds the recipes in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from mmengine.fileio import load
+
+LEFT_OUT = ('.*', 'build', 'dist', 'results', 'work_dirs', 'data', '*.egg-info', '__pycache__')
+
+
+def pip(*args: str | Path) -> None:
+    command = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '-q', *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def files_below(folder: Path) -> set[str]:
+    paths = {path.relative_to(folder) for path in folder.rglob('*') if path.is_file()}
+    return {path.as_posix() for path in paths if '__pycache__' not in path.parts and '.mim' not in path.parts}
+
+
+@pytest.fixture(scope='module')
+def wheel(root, tmp_path_factory) -> Path:
+    """Built from a copy, so that nothing an earlier build left in the checkout can be in it."""
+    folder = tmp_path_factory.mktemp('wheel')
+    shutil.copytree(root, folder / 'source', ignore=shutil.ignore_patterns(*LEFT_OUT))
+    pip('wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w', folder, folder / 'source')
+    (built,) = folder.glob('*.whl')
+    return built
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_with_its_weights_and_the_recipes(root, wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = {f'insta_colorization/{name}' for name in files_below(root / 'projects' / 'insta_colorization')}
+    recipes = {f'insta_colorization/.mim/configs/{name}' for name in files_below(root / 'configs')}
+
+    assert package <= names
+    assert recipes <= names
+    assert 'insta_colorization/.mim/configs/insta/metafile.yml' in names
+    assert 'insta_colorization/.mim/model-index.yml' in names
+    assert 'insta_colorization/.mim/demo/colorization_demo.py' in names
+    assert any(name.startswith('insta_colorization/weights/') and name.endswith('.safetensors') for name in names)
+
+
+@pytest.mark.slow
+def test_wheel_holds_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {name.split('/')[0].split('-')[0] for name in names} == {'insta_colorization'}
+    assert not [name for name in names if 'tests/' in name or '__pycache__' in name]
+
+
+@pytest.mark.slow
+def test_wheel_imports_without_the_checkout(wheel, tmp_path):
+    pip('install', '--no-deps', '--no-index', '--target', tmp_path, wheel)
+    code = (
+        'from importlib.metadata import requires; import insta_colorization.models; '
+        "print(insta_colorization.__file__); print(*requires('insta_colorization'))"
+    )
+    env = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=env)
+
+    assert done.returncode == 0, done.stderr
+    place, requirements = done.stdout.strip().splitlines()
+    assert Path(place).parent == tmp_path / 'insta_colorization'
+    assert 'mmdet' in requirements
+    assert 'extra == "detectors"' in requirements
+
+
+def test_metafile_names_only_files_that_exist(root):
+    metafiles = [root / path for path in load(root / 'model-index.yml')['Import']]
+    content = [load(path) for path in metafiles]
+    models = [model for metafile in content for model in metafile['Models']]
+    collections = {collection['Name'] for metafile in content for collection in metafile['Collections']}
+
+    assert models
+    for model in models:
+        assert (root / model['Config']).is_file(), model['Config']
+        assert (root / model['Weights']).is_file(), model['Weights']
+        assert model['In Collection'] in collections
