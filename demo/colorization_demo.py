@@ -12,51 +12,76 @@ import os
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
+# What the command line passes on to the inferencer's constructor and to its call.
+BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'input_size')
+CALLED = ('out_dir', 'recursive', 'suffix', 'overwrite', 'batch_size', 'native_size', 'upsampling', 'saturation')
+CALLED += ('strength', 'show_instances', 'show_fusion', 'save_json')
 
 
-def parse_args() -> argparse.Namespace:
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the sentence and exits with status 2."""
+        self.exit(2, f'error: {message}; --help lists the options\n')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; what the user does not set stays absent, so that every default lives in one place."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    absent = {'default': argparse.SUPPRESS}
-    parser.add_argument('config', nargs='?', help="config, by path or recipe name; default: the shipped weights'")
-    parser.add_argument('checkpoint', nargs='?', help='weights, a file or a folder; default: the shipped ones')
+    parser = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument('config', nargs='?', default=None, help="config, by path or name; default: the weights' own")
+    parser.add_argument(
+        'checkpoint', nargs='?', default=None, help='weights, file or folder; default: the shipped ones'
+    )
     parser.add_argument('--img', nargs='+', default=[str(PHOTO)], help='photos, folders, patterns or URLs')
-    parser.add_argument('--out-dir', default='results', help='folder of the results; default: results')
-    parser.add_argument('--recursive', action='store_true', help='look into sub-folders and mirror them')
-    parser.add_argument('--format', dest='suffix', help="png, jpg, tif, webp, or same for each photo's own", **absent)
-    parser.add_argument('--overwrite', action='store_true', help='make results again that exist already')
-    parser.add_argument('--batch-size', type=positive, help='photos a batch', **absent)
-    parser.add_argument('--native-size', action='store_true', help='256 x 256 as the published code writes', **absent)
-    parser.add_argument('--upsampling', choices=['guided', 'bilinear'], help='how colour gets to full size', **absent)
-    parser.add_argument('--saturation', type=float, help='factor on the chroma', **absent)
-    parser.add_argument('--strength', type=float, help='0 grey .. 1 the whole colour', **absent)
-    parser.add_argument('--show-instances', action='store_true', help='sheet: grey | result | boxes', **absent)
-    parser.add_argument('--show-fusion', nargs='+', metavar='LAYER', help='fusion weight maps, e.g. 3 7 10', **absent)
-    parser.add_argument('--json', dest='save_json', action='store_true', help='write the instances as JSON', **absent)
-    model = parser.add_argument_group('networks and detector')
-    source = model.add_mutually_exclusive_group()
-    source.add_argument(
-        '--detector', help='auto, none, opencv, mmdet, FILE.onnx or an mmdet CONFIG[:CHECKPOINT]', **absent
-    )
-    source.add_argument(
-        '--boxes', dest='detector', help='COCO JSON, or .npz of one photo, or a folder of them', **absent
-    )
-    model.add_argument('--max-instances', type=int, help='the best so many boxes are used; default 8', **absent)
-    model.add_argument('--score-thr', type=float, help="lowest usable score; default: the detector's own", **absent)
-    model.add_argument('--input-size', type=int, help='side of what the networks see', **absent)
-    model.add_argument('--device', help='auto, cpu, cuda or cuda:N', **absent)
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    return parser.parse_args()
+    parser.add_argument('--debug', action='store_true', default=False, help='show where an error came from')
+
+    output = parser.add_argument_group('results')
+    output.add_argument('--out-dir', default='results', help='folder of the results; default: results')
+    output.add_argument('--recursive', action='store_true', help='look into sub-folders and mirror them')
+    output.add_argument('--format', dest='suffix', help="png, jpg, tif, webp, or same for each photo's own")
+    output.add_argument('--overwrite', action='store_true', help='make results again that exist already')
+    output.add_argument('--show-instances', action='store_true', help='sheet: grey | result | boxes')
+    output.add_argument('--show-fusion', nargs='+', metavar='LAYER', help='fusion weight maps, e.g. 3 7 10')
+    output.add_argument('--json', dest='save_json', action='store_true', help='write the instances as JSON')
+
+    colour = parser.add_argument_group('colour')
+    colour.add_argument('--native-size', action='store_true', help='256 x 256 as the published code writes')
+    colour.add_argument('--upsampling', help='how colour gets to full size: guided or bilinear')
+    colour.add_argument('--saturation', type=float, help='factor on the chroma')
+    colour.add_argument('--strength', type=float, help='0 grey .. 1 the whole colour')
+
+    objects = parser.add_argument_group('objects')
+    source = objects.add_mutually_exclusive_group()
+    source.add_argument('--detector', help='auto, none, opencv, mmdet, FILE.onnx or an mmdet CONFIG[:CHECKPOINT]')
+    source.add_argument('--boxes', metavar='FILE', help='COCO JSON, .npz of one photo, or a folder of .npz')
+    objects.add_argument('--max-instances', type=int, help='the best so many objects are used; default: 8')
+    objects.add_argument('--score-thr', type=float, help="lowest usable score; default: the detector's own")
+    objects.add_argument('--min-size', type=float, help='shortest usable side in pixels; default: 0')
+
+    networks = parser.add_argument_group('networks')
+    networks.add_argument('--device', help='auto, cpu, cuda or cuda:N')
+    networks.add_argument('--batch-size', type=int, help='photos that go through the networks at once; default: 1')
+    networks.add_argument('--input-size', type=int, help="side of what the networks see; default: the weights' own")
+    return parser.parse_args(argv)
 
 
-def positive(text: str) -> int:
-    """An integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'must be a whole number of at least 1, but got {text!r}')
-    return int(text)
+def boxes_from(text: str) -> dict[str, Any]:
+    """The detector that `--boxes` stands for: FILE, FOLDER or RESULTS.json:ANNOTATIONS.json."""
+    results, found, annotations = text.partition('.json:')
+    if found and not Path(text).exists():
+        return {'type': 'CachedDetector', 'path': f'{results}.json', 'image_file': annotations}
+    return {'type': 'CachedDetector', 'path': text}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,22 +89,14 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.inferencer import ColorizationInferencer
 
     options = vars(args)
-    built = ('detector', 'max_instances', 'score_thr', 'input_size', 'device')
-    called = ('batch_size', 'recursive', 'suffix', 'overwrite', 'out_dir', 'native_size', 'upsampling', 'saturation')
-    called += ('strength', 'show_instances', 'show_fusion', 'save_json')
-    if options.get('suffix', 'same') != 'same':
-        options['suffix'] = '.' + options['suffix'].removeprefix('.')
-    if {'show_instances', 'save_json'} & options.keys():
-        options.setdefault('detector', 'auto')
-    inferencer = ColorizationInferencer(
-        args.config, args.checkpoint, **{key: options[key] for key in built if key in options}
-    )
-    arguments = {key: options[key] for key in called if key in options}
-    records = inferencer(args.img, on_error='collect', **arguments)['predictions']
+    built = {name: options[name] for name in BUILT if name in options}
+    called = {name: options[name] for name in CALLED if name in options}
+    if 'show_fusion' in called:
+        called['show_fusion'] = [layer for text in called['show_fusion'] for layer in text.split(',') if layer]
+    detector = boxes_from(options['boxes']) if 'boxes' in options else options.get('detector')
+    inferencer = ColorizationInferencer(args.config, args.checkpoint, detector=detector, **built)
+    records = inferencer(args.img, on_error='collect', **called)['predictions']
     counts = Counter(record['status'] for record in records)
-    for record in records:
-        if record['status'] == 'failed':
-            print(f'failed: {record["reason"]}', file=sys.stderr)
     if counts['done'] == 1:
         print(next(record['output'] for record in records if record['status'] == 'done'))
     kept = f', {counts["skipped"]} skipped (they exist; --overwrite makes them again)' if counts['skipped'] else ''
@@ -87,23 +104,27 @@ def run(args: argparse.Namespace) -> int:
     return counts['failed']
 
 
-def main() -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0, 1 after an error or with photos that failed, 130 when stopped."""
+    args = parse_args(argv)
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
     logging.basicConfig(format='%(message)s')
-    logging.getLogger('insta_colorization').setLevel(logging.INFO)
+    logging.getLogger('insta_colorization').setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return 1 if run(args) else 0
-    except (ValueError, OSError, ImportError) as error:
-        if args.debug:
-            traceback.print_exc()
-        else:
-            print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print('stopped; repeat the command to go on', file=sys.stderr)
         return 130
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+            return 1
+        sentence = ' '.join(str(error).split())
+        if isinstance(error, ValueError | OSError | ImportError):
+            print(f'error: {sentence}', file=sys.stderr)
+        else:
+            print(f'error: unexpected {type(error).__name__}: {sentence}; --debug shows where', file=sys.stderr)
+        return 1
 
 
 if __name__ == '__main__':

@@ -202,8 +202,8 @@ def adapt_state_dict(
     """
     source = str(local_metadata.get('source', 'the state dict'))
     entries = {name.removeprefix(prefix): name for name in state_dict if name.startswith(prefix)}
-    weights = {name: state_dict[full] for name, full in entries.items()}
-    kind = find_resemblance(without_module(weights))
+    weights = without_module({name: state_dict[full] for name, full in entries.items()})
+    kind = find_resemblance(weights)
     if kind is None or kind.table.layout != 'ours':
         weights = identify(weights, source).state_dict
     require_fit(shapes_of(model.state_dict()), weights, source, type(model).__name__)

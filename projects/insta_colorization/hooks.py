@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapper
@@ -33,10 +35,14 @@ class RecalibratedEMAHook(EMAHook):
         kwargs: see `mmengine.hooks.EMAHook`.
     """
 
-    def __init__(self, recalibration_batches: int = 32, **kwargs) -> None:
+    def __init__(self, recalibration_batches: int = 32, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.recalibration_batches = recalibration_batches
-        self._measured_at = -1
+        self._measured = False
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:  # noqa: D102
+        super().after_train_iter(runner, *args, **kwargs)
+        self._measured = False
 
     def before_val_epoch(self, runner: Runner) -> None:  # noqa: D102
         self._recalibrate(runner)
@@ -48,12 +54,12 @@ class RecalibratedEMAHook(EMAHook):
 
     @torch.no_grad()
     def _recalibrate(self, runner: Runner) -> None:
-        if self._measured_at == runner.iter:
+        if self._measured:
             return
-        self._measured_at = runner.iter
+        self._measured = True
         model = self.ema_model.module
         was_training = model.training
-        with measured_batch_norm(model):
+        with same_augmentations(), measured_batch_norm(model):
             for data in self._batches(runner.train_dataloader):
                 batch = model.data_preprocessor(data, training=True)
                 model(**{**batch, 'data_samples': None}, mode='loss')
@@ -61,11 +67,23 @@ class RecalibratedEMAHook(EMAHook):
 
     def _batches(self, training: DataLoader) -> DataLoader:
         """Always the same photos, through a loader of their own: drawing from the training's would change its order."""
-        count = self.recalibration_batches * training.batch_size
-        chosen = torch.randperm(len(training.dataset), generator=torch.Generator().manual_seed(0))[:count]
-        return DataLoader(
-            Subset(training.dataset, chosen.tolist()), training.batch_size, collate_fn=training.collate_fn
-        )
+        dataset: Any = training.dataset
+        batch_size = training.batch_size or 1
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randperm(len(dataset), generator=generator)[: self.recalibration_batches * batch_size]
+        photos = Subset(dataset, chosen.tolist())
+        return DataLoader(photos, batch_size, collate_fn=training.collate_fn, generator=generator)
+
+
+@contextmanager
+def same_augmentations() -> Iterator[None]:
+    """Within it numpy draws from a fixed seed; afterwards it goes on as if nothing had been drawn."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 @contextmanager
@@ -77,9 +95,11 @@ def measured_batch_norm(model: nn.Module) -> Iterator[None]:
         norm.reset_running_stats()
         norm.momentum = None
     model.train()
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 @OPTIM_WRAPPERS.register_module()

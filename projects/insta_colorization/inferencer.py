@@ -2,10 +2,12 @@
 
 import json
 import logging
+import math
 import os
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,27 +17,30 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from PIL import Image
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 
-from .archive import Job, plan
+from .archive import DEFAULT_SUFFIX, Job, plan
 from .checkpoints import load_checkpoint
 from .colorspace import from_network, lab_to_rgb, rgb_to_lab, to_network
 from .crops import crop_instances, resize_photo
 from .detectors import InstanceDetector, build_detector
 from .imaging import Photo, write_photo
 from .models.assembly import colorizer_for
+from .models.backbone import STRIDE
 from .models.colorizers import Colorizer, InstColorizer
-from .recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS, find_config
+from .recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from .registry import SCOPE
-from .rendering import Upsampling, colorize_pixels
+from .rendering import Upsampling, check_controls, colorize_pixels
 from .selection import select
 from .structures import ColorizationSample, Instances
 from .visualization import fusion_sheet, parse_rows, recorded_shares, sheet
 
 logger = logging.getLogger(__name__)
 
-Input = str | Path | np.ndarray
+Input = str | os.PathLike[str] | np.ndarray
+Weights = str | Path | Sequence[str | Path]
 NATIVE_SIZE = 256
 
 
@@ -49,37 +54,70 @@ class Prepared:
     data: dict[str, Any]
 
 
+@dataclass
+class _Failures:
+    """Errors of single photos: let through, or turned into the photos' records so that the others go on."""
+
+    collect: bool
+    records: dict[Job, dict[str, Any]] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, job: Job) -> Iterator[None]:
+        """Within it an error belongs to this photo."""
+        try:
+            yield
+        except ImportError:  # a library that lacks here lacks for every photo
+            raise
+        except Exception as error:
+            if not self.collect:
+                raise
+            reason = _reason(error, job)
+            logger.error('failed: %s', reason)
+            logger.debug('%s', job.name, exc_info=error)
+            self.records[job] = _record(job, 'failed') | {'reason': reason}
+
+
 class ColorizationInferencer(BaseInferencer):
     """Colours photos.
 
+    ```python
+    from insta_colorization.inferencer import ColorizationInferencer
+
+    inferencer = ColorizationInferencer()  # the shipped weights; weights=FILE_OR_FOLDER takes any known layout
+    picture = inferencer('photo.jpg')['visualization'][0]  # (H, W, 3) RGB at the photo's own size and depth
+    records = inferencer('album/', out_dir='coloured', recursive=True, on_error='collect')['predictions']
+    ```
+
     Args:
-        model: config, by path, recipe name or object; None for that of the shipped weights.
-        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped weights. The
-            checkpoint decides which networks there are and how wide they are, whatever the config says.
+        model: config, by path, recipe name or object; None for that of the shipped weights or, with other weights, for
+            the paper's.
+        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped ones.
+            The checkpoint decides which networks there are and how wide they are, whatever the config says.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        detector: what finds the objects, see `build_detector`; None for 'auto'.
+        detector: what finds the objects, see `build_detector`; None for 'auto', and then only where objects matter: a
+            checkpoint of the full-image network alone cannot use them.
         score_thr: the lowest score of a usable instance; None for the detector's own.
         max_instances: how many instances of a photo are coloured on their own, the best ones.
         min_size: the shortest side of a usable instance, in pixels of the photo.
-        input_size: side of the squares that the networks see, a multiple of 8; None for what the weights were trained at.
-        show_progress: whether to show a progress bar.
+        input_size: side of the squares that the networks see, a multiple of 8; None for what the weights are made for.
+        show_progress: whether to show a progress bar, on standard error if that is a terminal.
 
     Raises:
-        ValueError: there is no such device, or the checkpoint cannot be used.
-        FileNotFoundError: there is no such config, or a named detector's file is missing.
+        ValueError: there is no such device, the checkpoint or the config cannot be used, or a number is out of range.
+        FileNotFoundError: there is no such config.
     """
 
-    visualize_kwargs = {'native_size', 'upsampling', 'saturation', 'strength'}
     forward_kwargs = {'show_fusion'}
+    visualize_kwargs = {'native_size', 'upsampling', 'saturation', 'strength'}
     postprocess_kwargs = {'show_instances', 'save_json'}
 
     model: Colorizer
 
     def __init__(
         self,
-        model: str | Path | Config | None = None,
-        weights: str | Path | None = None,
-        device: str = 'auto',
+        model: str | Path | Mapping[str, Any] | Config | None = None,
+        weights: Weights | None = None,
+        device: str | torch.device = 'auto',
         detector: Any = None,
         score_thr: float | None = None,
         max_instances: int = 8,
@@ -87,27 +125,29 @@ class ColorizationInferencer(BaseInferencer):
         input_size: int | None = None,
         show_progress: bool = True,
     ) -> None:
-        cfg = model if isinstance(model, Config) else Config.fromfile(find_config(model or DEFAULT_CONFIG))
-        device = resolve_device(device)
-        self.input_size = input_size
-        super().__init__(cfg, str(weights or DEFAULT_WEIGHTS), device, SCOPE, show_progress)
+        _check_selection(score_thr, max_instances, min_size)
+        _check_input_size(input_size)
+        device = resolve_device(str(device))
+        cfg = load_config(model or (DEFAULT_CONFIG if weights is None else PUBLISHED_CONFIG))
+        self._wanted_size = input_size
+        super().__init__(cfg, weights or DEFAULT_WEIGHTS, device, SCOPE, show_progress)  # type: ignore[arg-type]
         self.max_instances = max_instances
         self.min_size = min_size
-        self._wanted_detector = (detector, cfg.get('detector'), score_thr)
+        self.score_thr = score_thr
+        self.wanted_detector = detector
         self._detector: InstanceDetector | None = None
-        self.detects_always = detector is not None
         self._said_colour = False
 
-    def _init_model(self, cfg: Config, weights: str, device: str) -> Colorizer:
+    def _init_model(self, cfg: Config, weights: Weights, device: str) -> Colorizer:  # type: ignore[override]
         checkpoint = load_checkpoint(weights)
         model = colorizer_for(checkpoint, cfg.model)
-        self.input_size = int(self.input_size or checkpoint.metadata.get('input_size') or cfg.get('input_size', 256))
-        if self.input_size < 8 or self.input_size % 8:
-            raise ValueError(f'input_size must be a positive multiple of 8, but got {self.input_size}')
+        made_for = checkpoint.metadata.get('input_size') or cfg.get('input_size', NATIVE_SIZE)
+        self.input_size = int(made_for) if self._wanted_size is None else self._wanted_size
+        _check_input_size(self.input_size)
         used = 'the fused network' if isinstance(model, InstColorizer) else 'the full-image network alone'
         logger.info(
             '%s: %s, width %g, at %d x %d; photos are coloured by %s',
-            Path(weights).name,
+            checkpoint.path.name,
             ', '.join(checkpoint.networks),
             checkpoint.width,
             self.input_size,
@@ -116,8 +156,12 @@ class ColorizationInferencer(BaseInferencer):
         )
         return model.to(device)
 
-    def _init_pipeline(self, cfg: Config) -> Any:
-        return self.pack
+    def _init_pipeline(self, cfg: Config) -> Callable[[Input], dict[str, Any]]:  # type: ignore[override]
+        return self._load_data
+
+    def _load_data(self, photo: Input) -> dict[str, Any]:
+        (job,) = plan([photo])
+        return self.prepare(job, detect=self.detects).data
 
     @property
     def fused(self) -> bool:
@@ -125,86 +169,143 @@ class ColorizationInferencer(BaseInferencer):
         return isinstance(self.model, InstColorizer)
 
     @property
+    def detects(self) -> bool:
+        """Whether objects are looked for in any case: when they are used, or a detector was named."""
+        return self.fused or self.wanted_detector is not None
+
+    @property
     def detector(self) -> InstanceDetector:
         """What finds the objects, built when it is first needed."""
         if self._detector is None:
-            spec, configured, score_thr = self._wanted_detector
-            device = next(self.model.parameters()).device
-            self._detector = build_detector(spec or 'auto', str(device), configured, score_thr=score_thr)
+            spec = 'auto' if self.wanted_detector is None else self.wanted_detector
+            device = str(next(self.model.parameters()).device)
+            self._detector = build_detector(spec, device, self.cfg.get('detector'), score_thr=self.score_thr)
         return self._detector
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self,
         inputs: Input | Sequence[Input],
         return_datasamples: bool = False,
         batch_size: int = 1,
-        out_dir: str | Path | None = None,
+        out_dir: str | os.PathLike[str] | None = None,
         recursive: bool = False,
-        suffix: str = '.png',
+        suffix: str = DEFAULT_SUFFIX,
         overwrite: bool = False,
         on_error: Literal['raise', 'collect'] = 'raise',
         **kwargs: Any,
     ) -> dict[str, list]:
-        """Colours photos, a batch at a time; memory does not grow with their number when they are written.
+        """Colours photos; when they are written, memory does not grow with their number.
+
+        What is wrong with the arguments, the detector or the output folder is raised before the first photo.
 
         Args:
-            inputs: paths, folders, glob patterns, URLs or arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; one or a list.
-            return_datasamples: whether `predictions` holds `ColorizationSample` instead of plain records.
+            inputs: paths, folders, glob patterns, URLs or arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; one
+                or a list.
+            return_datasamples: whether `predictions` holds `ColorizationSample`s of the photos done instead of records.
             batch_size: how many photos go through the networks at once.
             out_dir: folder to write to; None to get the pictures back instead.
             recursive: whether to look into sub-folders, which the results mirror.
             suffix: format of the results, '.png', '.jpg', '.tif', '.webp' or 'same' for each photo's own.
-            overwrite: whether results that exist are made again; otherwise they are skipped and counted.
-            on_error: 'raise' the first photo's error, or 'collect' errors in the records and go on.
+            overwrite: whether results that exist are made again; otherwise they are skipped.
+            on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
             **kwargs: arguments of `forward`, `visualize` and `postprocess`.
 
         Returns:
-            `predictions`: a record a photo (`photo`, `output`, `status` done, skipped or failed, `reason`, and when it is done
-            `size`, `network`, `boxes`, `scores`); `visualization`: the colour pictures, RGB in each photo's own depth,
-            or nothing when they were written.
+            `predictions`: a record a photo (`photo`, `output`, `status` done, skipped or failed; of those failed
+            `reason`; of those done `size`, `network`, `boxes`, `scores`); `visualization`: the colour pictures of those
+            done, RGB in each photo's own depth, or nothing when they were written.
+
+        Raises:
+            FileNotFoundError: there is no such input, or a file that the detector needs is missing.
+            OSError: the output folder cannot be written.
+            ValueError: an argument is out of range, or, with 'raise', a photo cannot be coloured.
         """
         _, forward_kwargs, visualize_kwargs, postprocess_kwargs = self._dispatch_kwargs(**kwargs)
-        several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
-        jobs = plan(inputs if several else [inputs], out_dir, recursive, suffix)  # type: ignore[list-item]
-        predictions: list[Any] = []
-        pictures: list[np.ndarray] = []
-        starts = range(0, len(jobs), batch_size)
-        for start in track(starts, 'photos', disable=not self.show_progress, transient=True):
-            batch = jobs[start : start + batch_size]
-            records: dict[Job, Any] = {}
-            ready = []
-            for job in batch:
-                if job.target is not None and job.target.exists() and not overwrite:
-                    records[job] = _record(job, 'skipped')
-                elif prepared := self._attempt(job, records, on_error, self.prepare, job):
-                    ready.append(prepared)
-            samples = self.forward(self.collate_fn([item.data for item in ready]), **forward_kwargs) if ready else []
-            for item, sample in zip(ready, samples, strict=True):
-                picture = self._attempt(
-                    item.job, records, on_error, self._finish, item, sample, visualize_kwargs, postprocess_kwargs
-                )
-                if picture is None:
-                    continue
-                record = _record(item.job, 'done') | self._describe(item)
-                records[item.job] = sample if return_datasamples else record
-                if item.job.target is None:
-                    pictures.append(picture)
-            predictions += [records[job] for job in batch]
-        return {'predictions': predictions, 'visualization': pictures}
+        _check_run(batch_size, on_error)
+        self._fusion_rows(**forward_kwargs)
+        check_controls(**{name: value for name, value in visualize_kwargs.items() if name != 'native_size'})
+        jobs = plan(
+            [inputs] if isinstance(inputs, str | os.PathLike | np.ndarray) else inputs, out_dir, recursive, suffix
+        )
+        if out_dir is not None:
+            _make_folder(Path(out_dir))
+        detect = self.detects or any(postprocess_kwargs.values())
+        if detect and jobs:
+            self._check_detector(jobs)
 
-    @staticmethod
-    def _attempt(job: Job, records: dict[Job, Any], on_error: str, step: Any, *args: Any) -> Any:
-        """Does a step of one photo; with 'collect' its error becomes the photo's record and the result None."""
-        try:
-            return step(*args)
-        except (ValueError, OSError) as error:
-            if on_error == 'raise':
-                raise
-            records[job] = _record(job, 'failed') | {'reason': str(error)}
-            return None
+        def finish(item: Prepared, sample: ColorizationSample) -> dict[str, list]:
+            pictures = self.visualize([item.photo], [sample], **visualize_kwargs)
+            return self.postprocess([(item, sample)], pictures, return_datasamples, **postprocess_kwargs)
 
-    def prepare(self, job: Job) -> Prepared:
+        failures = _Failures(collect=on_error == 'collect')
+        results: dict[str, list] = {'predictions': [], 'visualization': []}
+        with _progress(self.show_progress) as progress:
+            bar = progress.add_task('photos', total=len(jobs))
+            for start in range(0, len(jobs), batch_size):
+                batch = jobs[start : start + batch_size]
+                done = self._color(batch, detect, overwrite, failures, forward_kwargs, finish)
+                for job in batch:
+                    predictions, pictures = done[job]
+                    results['predictions'] += predictions
+                    results['visualization'] += pictures
+                progress.advance(bar, len(batch))
+        return results
+
+    def _color(
+        self,
+        jobs: Sequence[Job],
+        detect: bool,
+        overwrite: bool,
+        failures: _Failures,
+        forward_kwargs: dict[str, Any],
+        finish: Callable[[Prepared, ColorizationSample], dict[str, list]],
+    ) -> dict[Job, tuple[list, list]]:
+        """Does one batch; returns each photo's predictions and pictures."""
+        done: dict[Job, tuple[list, list]] = {}
+        items = []
+        for job in jobs:
+            if job.target is not None and job.target.is_file() and not overwrite:
+                done[job] = [_record(job, 'skipped')], []
+                continue
+            with failures.of(job):
+                items.append(self.prepare(job, detect))
+        for item, sample in self._predict(items, failures, forward_kwargs):
+            with failures.of(item.job):
+                result = finish(item, sample)
+                done[item.job] = result['predictions'], result['visualization']
+        return {job: done[job] if job in done else ([failures.records[job]], []) for job in jobs}
+
+    def _predict(
+        self, items: Sequence[Prepared], failures: _Failures, forward_kwargs: dict[str, Any]
+    ) -> list[tuple[Prepared, ColorizationSample]]:
+        """Runs the networks on a batch or, if that fails, on one photo after the other."""
+        if len(items) > 1:
+            try:
+                samples = self.forward(self.collate_fn([item.data for item in items]), **forward_kwargs)
+                return list(zip(items, samples, strict=True))
+            except Exception as error:
+                if not failures.collect:
+                    raise
+                logger.warning('a batch of %d photos failed and is done one by one: %s', len(items), error)
+        pairs = []
+        for item in items:
+            with failures.of(item.job):
+                (sample,) = self.forward(self.collate_fn([item.data]), **forward_kwargs)
+                pairs.append((item, sample))
+        return pairs
+
+    def _check_detector(self, jobs: Sequence[Job]) -> None:
+        """Builds the detector; one that looks boxes up is told all photos, so that it can say if none is there."""
+        check = getattr(self.detector, 'check', None)
+        if check is not None:
+            check([job.name for job in jobs])
+
+    def prepare(self, job: Job, detect: bool = True) -> Prepared:
         """Reads a photo, finds its instances and cuts them out.
+
+        Args:
+            job: the photo.
+            detect: whether to run the detector.
 
         Raises:
             ImageReadError: there is no readable photo.
@@ -216,43 +317,60 @@ class ColorizationInferencer(BaseInferencer):
             logger.warning('%s is in colour: only its lightness is used (said once)', job.name)
         image = photo.rgb8
         instances = Instances.empty(photo.size)
-        if self.fused or self.detects_always:
+        if detect:
             (found,) = self.detector.detect([image], [job.name])
             instances = select(found, self.detector.score_thr, self.min_size, self.max_instances)
         return Prepared(job, photo, instances, self.pack(image, instances))
 
     def pack(self, image: np.ndarray, instances: Instances) -> dict[str, Any]:
-        """The networks' data of one photo (H, W, 3) uint8: `image` (3, S, S), `crops` (R, 3, S, S), a sample."""
-        size = self.input_size
-        inputs = {'image': _to_tensor(resize_photo(image, size))}
+        """The networks' data of one photo.
+
+        Args:
+            image: (H, W, 3) uint8.
+            instances: R instances of it.
+
+        Returns:
+            `inputs` with `image` (3, S, S) uint8 and, where instances are coloured, `crops` (R, 3, S, S) uint8;
+            `data_samples`, a `ColorizationSample` with the instances.
+        """
+        inputs = {'image': _to_tensor(resize_photo(image, self.input_size))}
         if self.fused:
-            inputs['crops'] = _to_tensor(crop_instances(image, instances, size))
-        masks_off = replace(instances, masks=None)
-        return {'inputs': inputs, 'data_samples': ColorizationSample(instances=masks_off)}
+            inputs['crops'] = _to_tensor(crop_instances(image, instances, self.input_size))
+        return {'inputs': inputs, 'data_samples': ColorizationSample(instances=replace(instances, masks=None))}
+
+    def _fusion_rows(self, show_fusion: Sequence[str] = ()) -> list[str]:
+        rows = parse_rows(show_fusion)
+        if rows and not self.fused:
+            raise ValueError('there are no fusion weights to show: the checkpoint holds the full-image network alone')
+        return rows
 
     @torch.inference_mode()
-    def forward(self, inputs: dict, show_fusion: Sequence[str] = ()) -> list[ColorizationSample]:
+    def forward(self, inputs: dict, show_fusion: Sequence[str] = ()) -> list[ColorizationSample]:  # type: ignore[override]
         """Runs the networks on a collated batch.
 
         Args:
-            inputs: collated data of N photos.
+            inputs: collated data of N photos, see `pack`.
             show_fusion: rows of the network whose fusion weights to keep, such as 'conv3' or '3'.
 
         Returns:
-            N samples with `pred_ab` (2, S, S) and, where asked for and there, `fusion_shares`.
+            N samples with `pred_ab` (2, S, S) in network units and, where asked for and there, `fusion_shares`: for
+            each row the shares of the photo (h, w) and of its instances (R, h, w).
+
+        Raises:
+            ValueError: a row is unknown, or nothing is fused.
         """
-        rows = parse_rows(show_fusion)
+        rows = self._fusion_rows(show_fusion)
         if not rows:
             return self.model.test_step(inputs)
-        if not self.fused:
-            raise ValueError('there are no fusion weights to show: the checkpoint holds the full-image network alone')
+        assert isinstance(self.model, InstColorizer)
         with recorded_shares(self.model, rows) as shares:
             samples = self.model.test_step(inputs)
-        counts = [len(sample.instances) for sample in samples]
-        covered = [sample for sample, count in zip(samples, counts, strict=True) if count]
-        for index, (sample, first) in enumerate(zip(covered, np.cumsum([0, *filter(None, counts)]), strict=False)):
+        covered = [sample for sample in samples if len(sample.instances)]
+        first = 0
+        for index, sample in enumerate(covered):
             mine = slice(first, first + len(sample.instances))
-            sample.fusion_shares = [(shares[row][0][index], shares[row][1][mine, 0]) for row in rows]
+            sample.fusion_shares = {row: (shares[row][0][index, 0], shares[row][1][mine, 0]) for row in rows}
+            first = mine.stop
         return samples
 
     def visualize(  # type: ignore[override]
@@ -277,16 +395,20 @@ class ColorizationInferencer(BaseInferencer):
 
         Returns:
             N pictures (H, W, 3) RGB, uint8 or, of 16-bit photos at their own size, uint16.
+
+        Raises:
+            ValueError: a control is out of range.
         """
+        controls: dict[str, Any] = {'upsampling': upsampling, 'saturation': saturation, 'strength': strength}
+        check_controls(**controls)
         if native_size:
+            scale = saturation * strength
             return [
-                native_rgb(photo.rgb8, sample.pred_ab.cpu() * saturation * strength)
+                native_rgb(photo.rgb8, sample.pred_ab.cpu() * scale)
                 for photo, sample in zip(inputs, preds, strict=True)
             ]
         return [
-            colorize_pixels(
-                photo.pixels, sample.pred_ab, upsampling=upsampling, saturation=saturation, strength=strength
-            )
+            colorize_pixels(photo.pixels, sample.pred_ab, **controls)
             for photo, sample in zip(inputs, preds, strict=True)
         ]
 
@@ -297,45 +419,39 @@ class ColorizationInferencer(BaseInferencer):
         return_datasamples: bool = False,
         show_instances: bool = False,
         save_json: bool = False,
-    ) -> None:
-        """Writes the results of photos that have a target; each file appears whole or not at all.
+    ) -> dict[str, list]:
+        """Writes the results of photos that have a target, each file whole or not at all, and describes them.
 
         Args:
             preds: N photos with their samples.
             visualization: their N pictures.
-            return_datasamples: not used here; part of MMEngine's signature.
+            return_datasamples: whether to return the samples instead of records.
             show_instances: whether to write a sheet (grey | result | boxes) as `<result>.instances.png`.
             save_json: whether to write size, network, boxes and scores as `<result>.json`.
+
+        Returns:
+            `predictions` of the N photos and `visualization`, the pictures that were not written; see `__call__`.
         """
+        predictions: list[Any] = []
+        pictures = []
         for (item, sample), picture in zip(preds, visualization, strict=True):
+            record = self._describe(item)
+            predictions.append(sample.to('cpu') if return_datasamples else record)
             target = item.job.target
             if target is None:
+                pictures.append(picture)
                 continue
             _make_folder(target.parent)
-            image = item.photo.rgb8
-            if show_instances or 'fusion_shares' in sample:
-                gray = colorize_pixels(image, np.zeros((2, 1, 1), np.float32), upsampling='bilinear')
-            if show_instances:
-                result = (picture // 257).astype(np.uint8) if picture.dtype == np.uint16 else picture
-                write_photo(sheet(gray, result, item.instances), target.with_name(f'{target.name}.instances.png'))
-            if 'fusion_shares' in sample:
-                maps = fusion_sheet(gray, sample.fusion_shares)
-                write_photo(maps, target.with_name(f'{target.name}.fusion.png'))
+            for name, looked_at in _sheets(item, sample, picture, show_instances).items():
+                write_photo(looked_at, target.with_name(f'{target.name}.{name}.png'))
             if save_json:
-                record = _record(item.job, 'done') | self._describe(item)
                 _write_text(json.dumps(record, indent=1) + '\n', target.with_name(f'{target.name}.json'))
             # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
             write_photo(_with_picture(item.photo, picture), target)
-
-    def _finish(
-        self, item: Prepared, sample: ColorizationSample, visualize_kwargs: dict, postprocess_kwargs: dict
-    ) -> np.ndarray:
-        (picture,) = self.visualize([item.photo], [sample], **visualize_kwargs)
-        self.postprocess([(item, sample)], [picture], **postprocess_kwargs)
-        return picture
+        return {'predictions': predictions, 'visualization': pictures}
 
     def _describe(self, item: Prepared) -> dict[str, Any]:
-        return {
+        return _record(item.job, 'done') | {
             'size': list(item.photo.size),
             'network': 'fusion_net' if self.fused and len(item.instances) else 'image_net',
             'boxes': [[round(value, 2) for value in box] for box in item.instances.boxes.tolist()],
@@ -376,18 +492,69 @@ def native_rgb(image: np.ndarray, ab: Tensor) -> np.ndarray:
     return (rgb * 255).round().byte().movedim(0, -1).numpy()
 
 
+def _sheets(
+    item: Prepared, sample: ColorizationSample, picture: np.ndarray, show_instances: bool
+) -> dict[str, np.ndarray]:
+    """The sheets to look at, by the name that their files get."""
+    sheets = {}
+    if show_instances or 'fusion_shares' in sample:
+        gray = colorize_pixels(item.photo.rgb8, np.zeros((2, 1, 1), np.float32), upsampling='bilinear')
+    if show_instances:
+        sheets['instances'] = sheet(gray, Photo(picture).rgb8, item.instances)
+    if 'fusion_shares' in sample:
+        sheets['fusion'] = fusion_sheet(gray, item.instances, sample.fusion_shares)
+    return sheets
+
+
+def _check_selection(score_thr: float | None, max_instances: int, min_size: float) -> None:
+    if score_thr is not None and not math.isfinite(score_thr):
+        raise ValueError(f'score_thr must be finite, but got {score_thr}')
+    if max_instances < 0:
+        raise ValueError(f'max_instances must be at least 0, but got {max_instances}')
+    if not 0 <= min_size < math.inf:
+        raise ValueError(f'min_size must be at least 0 and finite, but got {min_size}')
+
+
+def _check_input_size(size: int | None) -> None:
+    if size is not None and (size < STRIDE or size % STRIDE):
+        raise ValueError(f'input_size must be a positive multiple of {STRIDE}, but got {size}')
+
+
+def _check_run(batch_size: int, on_error: str) -> None:
+    if batch_size < 1:
+        raise ValueError(f'batch_size must be at least 1, but got {batch_size}')
+    if on_error not in ('raise', 'collect'):
+        raise ValueError(f"on_error must be 'raise' or 'collect', but got {on_error!r}")
+
+
+def _progress(wanted: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(console=console, disable=not (wanted and console.is_terminal), transient=True)
+
+
+def _reason(error: Exception, job: Job) -> str:
+    """One sentence that names the photo; an error that nobody foresaw is called by its type as well."""
+    text = ' '.join(str(error).split())
+    if not isinstance(error, ValueError | OSError):
+        text = f'unexpected {type(error).__name__}: {text}'
+    return text if job.name in text else f'{job.name}: {text}'
+
+
 def _to_tensor(image: np.ndarray) -> Tensor:
     """(*, H, W, 3) -> (*, 3, H, W)."""
     return torch.from_numpy(np.array(image)).movedim(-1, -3)
 
 
 def _with_picture(photo: Photo, picture: np.ndarray) -> Photo:
+    """The photo with its colours; at native size its alpha follows."""
     if picture.shape == photo.pixels.shape:
         return photo.with_pixels(picture)
     alpha = photo.alpha
     if alpha is not None:
-        alpha = alpha if alpha.dtype == np.uint8 else (alpha // 257).astype(np.uint8)
-        alpha = np.asarray(Image.fromarray(alpha).resize(picture.shape[1::-1], Image.Resampling.BILINEAR))
+        alpha = Photo.from_array(alpha).rgb8[..., 0]
+        alpha = np.asarray(
+            Image.fromarray(alpha).resize((picture.shape[1], picture.shape[0]), Image.Resampling.BILINEAR)
+        )
     return replace(photo, pixels=picture, alpha=alpha, is_colour=True)
 
 
@@ -399,7 +566,10 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f'cannot write to the folder {folder}: {error.strerror}') from error
+        reason = 'it is a file' if isinstance(error, FileExistsError) else error.strerror
+        raise OSError(f'cannot write to the folder {folder}: {reason}') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(f'cannot write to the folder {folder}: Permission denied')
 
 
 def _write_text(text: str, path: Path) -> None:

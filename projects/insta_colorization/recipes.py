@@ -1,11 +1,17 @@
 """Finds configs by path or name, in the checkout or inside the installed package."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 PACKAGE = Path(__file__).parent
 DEFAULT_CONFIG = 'insta_full_photos_w025_128x128'
 DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_full_photos_w025.safetensors'
+# What weights of anyone's are made for, unless their metadata or a config says otherwise.
+PUBLISHED_CONFIG = 'insta_fusion_cocostuff_256x256'
 
 
 def config_folder() -> Path:
@@ -28,7 +34,33 @@ def find_config(name: str | Path) -> Path:
         return path
     recipes = {file.stem: file for file in sorted(config_folder().rglob('*.py')) if '_base_' not in file.parts}
     stem = path.name.removesuffix('.py')
-    if stem in recipes and path.name in (str(name), stem):
+    if stem in recipes and path.name == str(name):
         return recipes[stem]
     close = difflib.get_close_matches(stem, recipes, n=3, cutoff=0.3) or list(recipes)
     raise FileNotFoundError(f'config {name} does not exist; close names are {", ".join(close)}')
+
+
+def load_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
+    """A config that has a model.
+
+    Args:
+        config: what `find_config` takes, or a config that is loaded already.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        ValueError: the file is not a config, or says nothing about a model.
+    """
+    if isinstance(config, Config):
+        loaded, source = config, config.filename
+    elif isinstance(config, Mapping):
+        loaded, source = Config(dict(config)), None
+    else:
+        source = find_config(config)
+        try:
+            loaded = Config.fromfile(source)
+        # A config is a program: it fails in as many ways.
+        except Exception as error:
+            raise ValueError(f'config {source} cannot be used: {type(error).__name__}: {error}') from error
+    if not isinstance(loaded.get('model'), Mapping):
+        raise ValueError(f'config {source or "given"} has no `model`, but has {", ".join(loaded) or "nothing"}')
+    return loaded

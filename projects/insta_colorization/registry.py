@@ -5,12 +5,11 @@ it asks its parent, so that zoo stays asleep unless a config names one of its ty
 resolves a scope by importing `<scope>.registry`, so the scope must equal the package's name.
 """
 
-from mmagic.registry import DATASETS as MMAGIC_DATASETS
-from mmagic.registry import HOOKS as MMAGIC_HOOKS
-from mmagic.registry import METRICS as MMAGIC_METRICS
-from mmagic.registry import MODELS as MMAGIC_MODELS
-from mmagic.registry import OPTIM_WRAPPERS as MMAGIC_OPTIM_WRAPPERS
-from mmagic.registry import TRANSFORMS as MMAGIC_TRANSFORMS
+from collections.abc import Mapping
+from typing import Any
+
+import mmagic.registry as mmagic
+import mmengine.registry as mmengine
 from mmengine.registry import Registry
 
 SCOPE = 'insta_colorization'
@@ -21,9 +20,33 @@ def _child(parent: Registry, *modules: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
-MODELS = _child(MMAGIC_MODELS, 'models', 'detectors')
-DATASETS = _child(MMAGIC_DATASETS, 'datasets')
-TRANSFORMS = _child(MMAGIC_TRANSFORMS, 'datasets')
-METRICS = _child(MMAGIC_METRICS, 'metrics')
-HOOKS = _child(MMAGIC_HOOKS, 'hooks')
-OPTIM_WRAPPERS = _child(MMAGIC_OPTIM_WRAPPERS, 'hooks')
+MODELS = _child(mmagic.MODELS, 'models', 'detectors')
+DATASETS = _child(mmagic.DATASETS, 'datasets')
+TRANSFORMS = _child(mmagic.TRANSFORMS, 'datasets')
+METRICS = _child(mmagic.METRICS, 'metrics')
+HOOKS = _child(mmagic.HOOKS, 'hooks')
+OPTIM_WRAPPERS = _child(mmagic.OPTIM_WRAPPERS, 'hooks')
+
+# We add nothing to these, but under our scope MMEngine looks for a child of each and warns when there is none.
+LOOPS = _child(mmagic.LOOPS)
+DATA_SAMPLERS = _child(mmagic.DATA_SAMPLERS)
+OPTIMIZERS = _child(mmagic.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(mmagic.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _child(mmagic.PARAM_SCHEDULERS)
+MODEL_WRAPPERS = _child(mmagic.MODEL_WRAPPERS)
+WEIGHT_INITIALIZERS = _child(mmagic.WEIGHT_INITIALIZERS)
+LOG_PROCESSORS = _child(mmagic.LOG_PROCESSORS)
+VISUALIZERS = _child(mmagic.VISUALIZERS)
+VISBACKENDS = _child(mmagic.VISBACKENDS)
+EVALUATORS = _child(mmagic.EVALUATORS)
+RUNNERS = _child(mmagic.RUNNERS)
+FUNCTIONS = _child(mmengine.FUNCTIONS)
+
+
+def build_model(cfg: Mapping[str, Any]) -> Any:
+    """Builds one of our modules (or `scope.Type`), whatever the default scope is.
+
+    MMEngine looks a type up from the current default scope, not from the registry that is asked; under MMagic's scope
+    the parts of our own models would not be found.
+    """
+    return MODELS.build({'_scope_': SCOPE, **cfg})

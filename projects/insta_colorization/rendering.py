@@ -49,7 +49,8 @@ def colorize_pixels(
         ValueError: an argument has another shape, dtype or range.
     """
     ab = ab.detach().to('cpu', torch.float32) if isinstance(ab, Tensor) else torch.from_numpy(np.array(ab, np.float32))
-    _validate(photo_pixels, ab, upsampling, saturation, strength)
+    check_controls(upsampling, saturation, strength)
+    _validate(photo_pixels, ab)
     height, width = photo_pixels.shape[:2]
     rows = max(1, _STRIP_PIXELS // width)
     strips = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
@@ -101,7 +102,17 @@ def guided_coefficients(lightness: Tensor, ab: Tensor, radius: int = _RADIUS, fl
     return torch.cat([slope, ab - slope * guide]).float()
 
 
-def _validate(photo_pixels: np.ndarray, ab: Tensor, upsampling: str, saturation: float, strength: float) -> None:
+def check_controls(upsampling: str = 'guided', saturation: float = 1.0, strength: float = 1.0) -> None:
+    """Raises `ValueError` unless the colour controls are such as `colorize_pixels` takes."""
+    if upsampling not in get_args(Upsampling):
+        raise ValueError(f'upsampling must be one of {", ".join(get_args(Upsampling))}, but got {upsampling!r}')
+    if not (0 <= saturation < math.inf):
+        raise ValueError(f'saturation must be at least 0 and finite, but got {saturation}')
+    if not 0 <= strength <= 1:
+        raise ValueError(f'strength must lie in 0..1, but got {strength}')
+
+
+def _validate(photo_pixels: np.ndarray, ab: Tensor) -> None:
     if photo_pixels.ndim != 3 or photo_pixels.shape[2] != 3 or not photo_pixels.size:
         raise ValueError(f'photo_pixels must have shape (H, W, 3), but got {photo_pixels.shape}')
     if photo_pixels.dtype not in (np.uint8, np.uint16):
@@ -110,12 +121,6 @@ def _validate(photo_pixels: np.ndarray, ab: Tensor, upsampling: str, saturation:
         raise ValueError(f'ab must have shape (2, h, w), but got {tuple(ab.shape)}')
     if not ab.isfinite().all():
         raise ValueError(f'ab must be finite, but {int((~ab.isfinite()).sum())} of {ab.numel()} values are not')
-    if upsampling not in get_args(Upsampling):
-        raise ValueError(f'upsampling must be one of {", ".join(get_args(Upsampling))}, but got {upsampling!r}')
-    if not (0 <= saturation < math.inf):
-        raise ValueError(f'saturation must be at least 0 and finite, but got {saturation}')
-    if not 0 <= strength <= 1:
-        raise ValueError(f'strength must lie in 0..1, but got {strength}')
 
 
 def _at_most(planes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,19 +3,26 @@
 All pictures are RGB uint8, (H, W, 3).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 from torch import Tensor
 
-from .models import STAGES, InstColorizer
+from .models import InstColorizer
+from .models.backbone import STAGE_NAMES
 from .structures import Instances
 
 SHEET_SIDE = 512
-_BOX_COLOUR = (255, 196, 0)
+# More maps than this make a sheet that no viewer shows.
+MOST_MAPS = 12
+
+# Okabe and Ito's colours, which people with any colour vision tell apart, without black and yellow.
+_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (0, 114, 178))
 _GAP = 6
+_TITLE_HEIGHT = 22
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances) -> np.ndarray:
@@ -27,21 +34,24 @@ def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances) -> np.ndar
         instances: those of the photo.
     """
     small = _fit(gray)
-    boxes = _draw(small, instances, scale=small.shape[1] / gray.shape[1])
-    return _row([small, cv2.resize(result, small.shape[1::-1], interpolation=cv2.INTER_AREA), boxes])
+    labels = [f'{score:.2f}' for score in instances.scores.tolist()]
+    boxes = _with_boxes(small, gray, instances, labels)
+    result = cv2.resize(result, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    found = f'{len(instances)} instance{"" if len(instances) == 1 else "s"}'
+    return _beside([_titled(small, 'grey'), _titled(result, 'colour'), _titled(boxes, found)])
 
 
 def parse_rows(names: Sequence[str]) -> list[str]:
-    """Row names such as `conv3` from row names or the paper's layer numbers, 3 for conv3.
+    """Row names such as `conv3` from row names or the paper's layer numbers, 3 for conv3; each once.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    known = [row.name for row in STAGES]
-    rows = [f'conv{name}' if name.isdecimal() else name for name in names]
-    if unknown := [name for name, row in zip(names, rows, strict=True) if row not in known]:
-        raise ValueError(f'there is no layer {unknown[0]}; known are {", ".join(known)} and their numbers')
-    return rows
+    rows = {f'conv{name}' if name.isdecimal() else name: name for name in names}
+    for row, name in rows.items():
+        if row not in STAGE_NAMES:
+            raise ValueError(f'there is no layer {name!r}; known are {", ".join(STAGE_NAMES)}, or 3 for conv3')
+    return list(rows)
 
 
 @contextmanager
@@ -67,25 +77,36 @@ def recorded_shares(model: InstColorizer, rows: Sequence[str]) -> Iterator[dict[
             handle.remove()
 
 
-def fusion_sheet(gray: np.ndarray, shares: Sequence[tuple[Tensor, Tensor]]) -> np.ndarray:
+def fusion_sheet(gray: np.ndarray, instances: Instances, shares: Mapping[str, tuple[Tensor, Tensor]]) -> np.ndarray:
     """The fusion's weight maps of one photo, as in the paper's Figures 6 and 9: a line a row of the network.
+
+    Bright is a share of one, dark of none. Of more than `MOST_MAPS` instances the first ones are shown.
 
     Args:
         gray: (H, W, 3) uint8.
-        shares: for each row of the network the photo's share (1, h, w) and its instances' (R, h, w), in 0..1.
+        instances: R instances of the photo.
+        shares: for each row of the network the photo's share (h, w) and its instances' (R, h, w), in 0..1.
     """
     small = _fit(gray, side=SHEET_SIDE // 2)
+    shown = instances[:MOST_MAPS]
+    numbers = [str(number) for number in range(1, len(shown) + 1)]
+    photo = _with_boxes(small, gray, shown, numbers)
     lines = []
-    for image_share, instance_shares in shares:
-        maps = [image_share[0], *instance_shares]
-        lines.append(_row([small, *(_heat(share, small.shape[:2]) for share in maps)]))
+    for row, (image_share, instance_shares) in shares.items():
+        tiles = [_titled(photo, row), _titled(_heat(image_share, small), 'whole image')]
+        tiles += [
+            _titled(_heat(share, small), f'instance {number}')
+            for share, number in zip(instance_shares[:MOST_MAPS], numbers, strict=True)
+        ]
+        lines.append(_beside(tiles))
     return np.vstack(lines)
 
 
-def _heat(share: Tensor, size: tuple[int, int]) -> np.ndarray:
+def _heat(share: Tensor, like: np.ndarray) -> np.ndarray:
+    """A map (h, w) of values in 0..1 as colours at the size of a picture (H, W, 3)."""
     values = (share.float().clamp(0, 1) * 255).byte().cpu().numpy()
-    heat = cv2.applyColorMap(cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST), cv2.COLORMAP_VIRIDIS)
-    return cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)
+    resized = cv2.resize(values, like.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return cv2.cvtColor(cv2.applyColorMap(resized, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
 
 
 def _fit(image: np.ndarray, side: int = SHEET_SIDE) -> np.ndarray:
@@ -94,15 +115,29 @@ def _fit(image: np.ndarray, side: int = SHEET_SIDE) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _row(images: Sequence[np.ndarray]) -> np.ndarray:
+def _titled(image: np.ndarray, title: str) -> np.ndarray:
+    """The picture under a white line with its title."""
+    strip = np.full((_TITLE_HEIGHT, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, title, (2, _TITLE_HEIGHT - 7), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([strip, image])
+
+
+def _beside(images: Sequence[np.ndarray]) -> np.ndarray:
     gap = np.full((images[0].shape[0], _GAP, 3), 255, np.uint8)
     return np.hstack([part for image in images for part in (image, gap)][:-1])
 
 
-def _draw(image: np.ndarray, instances: Instances, scale: float) -> np.ndarray:
-    drawn = image.copy()
-    for box, score in zip((instances.boxes * scale).round().int().tolist(), instances.scores.tolist(), strict=True):
-        cv2.rectangle(drawn, box[:2], box[2:], _BOX_COLOUR, 2)
-        label = (box[0] + 3, min(box[1] + 14, drawn.shape[0] - 3))
-        cv2.putText(drawn, f'{score:.2f}', label, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _BOX_COLOUR, 1, cv2.LINE_AA)
+def _with_boxes(small: np.ndarray, photo: np.ndarray, instances: Instances, labels: Sequence[str]) -> np.ndarray:
+    """Boxes in pixels of `photo`, drawn on the small copy of it; labels lie on top of all boxes."""
+    drawn = small.copy()
+    scale = np.array([small.shape[1] / photo.shape[1], small.shape[0] / photo.shape[0]] * 2)
+    last = np.array(small.shape[1::-1] * 2) - 1
+    boxes = np.minimum((instances.boxes.cpu().numpy() * scale).round().astype(int), last).tolist()
+    colours = [_COLOURS[index % len(_COLOURS)] for index in range(len(boxes))]
+    for box, colour in zip(boxes, colours, strict=True):
+        cv2.rectangle(drawn, box[:2], box[2:], colour, 2)
+    for (x, y, *_), colour, label in zip(boxes, colours, labels, strict=True):
+        (width, height), _ = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
+        cv2.rectangle(drawn, (x, y), (x + width + 5, y + height + 6), colour, cv2.FILLED)
+        cv2.putText(drawn, label, (x + 3, y + height + 3), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
     return drawn

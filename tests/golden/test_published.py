@@ -1,4 +1,4 @@
-"""Our networks against outputs recorded from the published implementation (InstColorization), with its weights' names."""
+"""Our networks against outputs recorded from the published implementation (InstColorization)."""
 
 import importlib.util
 import json

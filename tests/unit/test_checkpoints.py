@@ -489,8 +489,9 @@ def test_load_into_needs_every_network(folder):
 
 
 @pytest.mark.parametrize('wrapped', [False, True], ids=['plain', 'module.'])
-def test_load_state_dict_knows_the_layouts(files, ours, wrapped):
-    entries = in_mmagic_names(files)
+@pytest.mark.parametrize('layout', ['ours', 'mmagic'])
+def test_load_state_dict_knows_the_layouts(files, ours, layout, wrapped):
+    entries = ours.state_dict if layout == 'ours' else in_mmagic_names(files)
     model = narrow_model()
     model.load_state_dict({f'module.{name}' if wrapped else name: value for name, value in entries.items()})
     assert same(dict(model.state_dict()), ours.state_dict)

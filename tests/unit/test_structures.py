@@ -36,7 +36,7 @@ def test_construction_refuses(arguments, message):
 
 
 def test_the_message_counts_boxes_over_the_whole_batch():
-    with pytest.raises(ValueError, match='box 1 leaves its image: .* height 10 and width 10'):
+    with pytest.raises(ValueError, match=r'box 1 leaves its image: .* height 10 and width 10'):
         Instances([[0, 0, 50, 30], [0, 0, 50, 30]], [(40, 60), (10, 10)], image_index=[0, 1])
 
 

@@ -13,7 +13,17 @@ train_pipeline = [
 val_pipeline = [dict(type='LoadPhoto'), dict(type='ResizePhoto', size=128), dict(type='PackColorization')]
 train_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos_144', pipeline=train_pipeline))
 val_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos_144', pipeline=val_pipeline))
-test_dataloader = val_dataloader
+
+# Testing is at 256 x 256: the prediction is brought to that size and joined with the photo's lightness there.
+#   python tools/test.py configs/insta/photos/insta_full_photos_w025_128x128.py CHECKPOINT \
+#       --cfg-options test_dataloader.dataset.data_root=FOLDER
+test_pipeline = [
+    dict(type='LoadPhoto'),
+    dict(type='ResizePhoto', size=256),
+    dict(type='ResizePhoto', size=128, keep_truth=True),
+    dict(type='PackColorization'),
+]
+test_dataloader = dict(batch_size=8, dataset=dict(data_root='data/test', ann_file='', pipeline=test_pipeline))
 
 max_iters = 2000
 train_cfg = dict(max_iters=max_iters, val_interval=1000)

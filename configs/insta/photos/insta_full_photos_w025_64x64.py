@@ -7,7 +7,7 @@ model = dict(
     image_net=dict(width=0.25),
     losses=dict(
         ab=dict(chroma_weight=4.0),
-        classes=dict(type='RebalancedClassLoss', prior='projects/insta_colorization/weights/ab_prior.json'),
+        classes=dict(type='RebalancedClassLoss', prior='ab_prior.json'),
     ),
     decoder=dict(type='AnnealedMeanDecoder', temperature=0.38),
 )

@@ -1,10 +1,11 @@
 """Photos for training and testing."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from ..registry import DATASETS
+from insta_colorization.registry import DATASETS
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp')
 
@@ -19,7 +20,7 @@ class ColorizationDataset(BaseDataset):
         kwargs: see `mmengine.dataset.BaseDataset`.
     """
 
-    def __init__(self, data_root: str, ann_file: str = '', **kwargs) -> None:
+    def __init__(self, data_root: str, ann_file: str = '', **kwargs: Any) -> None:
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:

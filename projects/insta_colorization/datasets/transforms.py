@@ -3,26 +3,32 @@
 RGB -> Lab happens once, on the device, in the data preprocessor.
 """
 
+import logging
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
+from PIL import Image, ImageOps
 
-from ..crops import resize_photo
-from ..imaging import ImageReadError, read_photo
-from ..registry import TRANSFORMS
-from ..structures import ColorizationSample
+from insta_colorization.crops import resize_photo
+from insta_colorization.registry import TRANSFORMS
+from insta_colorization.structures import ColorizationSample
 
 
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Reads `results['img_path']` in any mode, EXIF-oriented; an unreadable photo is logged and gives None."""
+    """Reads `results['img_path']`, EXIF-oriented, any mode Pillow knows; an unreadable photo is logged and gives None.
+
+    Not by `imaging.read_photo`: libvips hangs in the forked workers of a data loader once the parent has used it.
+    """
 
     def transform(self, results: dict) -> dict | None:  # noqa: D102
         try:
-            results['img'] = read_photo(results['img_path']).rgb8
-        except ImageReadError as error:
-            print_log(f'skipped: {error}', logger='current', level=30)
+            with Image.open(results['img_path']) as photo:
+                results['img'] = np.array(ImageOps.exif_transpose(photo).convert('RGB'))
+        except (OSError, SyntaxError, ValueError) as error:
+            print_log(f'skipped {results["img_path"]}: {error}', logger='current', level=logging.WARNING)
             return None
         results['image_size'] = results['img'].shape[:2]
         return results
@@ -67,22 +73,33 @@ class ResizePhoto(BaseTransform):
 
     Args:
         size: its side in pixels, a multiple of 8.
+        keep_truth: whether the photo as it was before is what predictions are compared with.
     """
 
-    def __init__(self, size: int = 256) -> None:
+    def __init__(self, size: int = 256, keep_truth: bool = False) -> None:
         self.size = size
+        self.keep_truth = keep_truth
 
     def transform(self, results: dict) -> dict:  # noqa: D102
+        if self.keep_truth:
+            results['truth'] = results['img']
         results['img'] = resize_photo(results['img'], self.size)
         return results
 
 
 @TRANSFORMS.register_module()
 class PackColorization(BaseTransform):
-    """Makes the runner's form: `inputs` with `image` (3, H, W) uint8 RGB, `data_samples` a `ColorizationSample`."""
+    """Makes the runner's form: `inputs` with `image` (3, H, W) uint8 RGB, `data_samples` a `ColorizationSample`.
+
+    The sample's truth is the image, or what a `ResizePhoto` kept of it at another size.
+    """
 
     def transform(self, results: dict) -> dict:  # noqa: D102
-        image = torch.from_numpy(np.array(results['img'])).permute(2, 0, 1)
-        sample = ColorizationSample(gt_rgb=image)
+        image = _to_tensor(results['img'])
+        sample = ColorizationSample(gt_rgb=_to_tensor(results['truth']) if 'truth' in results else image)
         sample.set_metainfo({key: results[key] for key in ('img_path', 'image_size') if key in results})
         return {'inputs': {'image': image}, 'data_samples': sample}
+
+
+def _to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

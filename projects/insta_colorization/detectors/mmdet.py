@@ -4,8 +4,8 @@ import difflib
 import hashlib
 import importlib.util
 import logging
+import math
 import os
-import pickle
 import re
 import urllib.request
 import warnings
@@ -36,6 +36,7 @@ _INSTALL = 'pip install "mmdet>=3.3,<3.4" and mmcv 2.1 with its compiled ops (do
 # A machine without a network must not keep its user waiting for the answer.
 _TIMEOUT_SECONDS = 5
 _CHUNK_BYTES = 1 << 20
+_MAX_ASPECT = 32
 
 
 @MODELS.register_module()
@@ -82,12 +83,14 @@ class MMDetDetector:
         with self._in_scope():
             # The weights are loaded here, strictly and without running code, which `init_detector` would not do.
             self._model = init_detector(cfg, None, device=str(device))
-        if weights is not None:
+        if weights is None:
+            self._model.init_weights()
+        else:
             _load_weights(self._model, weights)
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
         """Runs the model on each photo; see `InstanceDetector.detect`."""
-        copies = [lightness_copies(image) for image in images]
+        copies = [_bound_aspect(lightness_copies(image)) for image in images]
         if not copies:
             return []
         with self._in_scope():
@@ -97,8 +100,8 @@ class MMDetDetector:
     @contextmanager
     def _in_scope(self) -> Iterator[None]:
         # mmdet sets its own default scope for good, and with it no type of ours would be found any more.
-        with DefaultScope.overwrite_default_scope(self._scope), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
+        # It also resets the warning filters, so that its remarks are recorded rather than filtered.
+        with DefaultScope.overwrite_default_scope(self._scope), warnings.catch_warnings(record=True):
             yield
 
 
@@ -196,8 +199,8 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
     try:
         with torch.serialization.safe_globals(_harmless_types()):
             content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f'{path} is not a checkpoint that can be read safely: {str(error).splitlines()[0]}') from error
+    except Exception as error:  # the unpickler stumbles over damaged files in its own ways, an IndexError among them
+        raise ValueError(f'{path} is not a checkpoint that can be read safely: {_reason(error)}') from error
     weights = content.get('state_dict', content) if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(content).__name__}')
@@ -214,17 +217,30 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
         logger.info('%s has %d entries that the model does not use', path, len(mismatch.unexpected_keys))
 
 
-def _harmless_types() -> list:
-    """What MMEngine's checkpoints hold beside tensors: the history of their training."""
-    from mmengine.logging.history_buffer import HistoryBuffer
+def _reason(error: Exception) -> str:
+    code = re.search(r'Unsupported global: GLOBAL (\S+)', str(error))
+    if code:
+        return f'beside tensors it holds code, {code[1]}; tools/model_converters/publish_model.py of mmdet drops it'
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
+
+def _harmless_types() -> list:
+    """What checkpoints may hold beside tensors: numbers and arrays of numpy, in their notes on the training."""
     dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.bool_)]
-    reconstruct = np.empty(0).__reduce__()[0]
-    return [HistoryBuffer, reconstruct, np.ndarray, np.dtype, *dtypes]
+    reconstruct = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
+    return [*reconstruct, np.ndarray, np.dtype, *dtypes]
+
+
+def _bound_aspect(image: np.ndarray) -> np.ndarray:
+    """Repeats the edge of very long photos, whose short side mmdet's `Resize` would round to nothing."""
+    height, width = image.shape[:2]
+    least = math.ceil(max(height, width) / _MAX_ASPECT)
+    missing = max(0, least - height), max(0, least - width)
+    return np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode='edge') if any(missing) else image
 
 
 def _to_instances(result: 'DetDataSample', size: tuple[int, int]) -> Instances:
     found = result.pred_instances.cpu()
     masks = found.get('masks')
-    masks = None if masks is None else torch.as_tensor(masks).bool()
+    masks = None if masks is None else torch.as_tensor(masks).bool()[:, : size[0], : size[1]]
     return Instances.clipped(found.bboxes, size, found.scores, masks)

@@ -21,6 +21,7 @@ _PADDING = 114
 _NMS_IOU = 0.45
 # Anything less is noise by the thousand; real thresholds are far above and belong to `select`.
 _NOISE_SCORE = 0.01
+_MAX_LOG_SIZE = 10
 
 
 @MODELS.register_module()
@@ -58,7 +59,7 @@ class OnnxDetector:
 
     def _detect(self, image: np.ndarray) -> Instances:
         blob, scale = _letterbox(image, self.input_size)
-        boxes, scores, classes = self._decode(self._forward(blob))
+        boxes, scores, classes = _decode(self._forward(blob), self._cells, self._strides)
         candidates = np.flatnonzero(scores >= _NOISE_SCORE)
         boxes, scores, classes = boxes[candidates] / scale, scores[candidates], classes[candidates]
         keep = _nms_per_class(boxes, scores, classes)
@@ -78,14 +79,15 @@ class OnnxDetector:
             )
         return output[0]
 
-    def _decode(self, output: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(A, 5 + classes) raw output to boxes (A, 4) xyxy in input pixels, scores (A,) and classes (A,)."""
-        centres = (output[:, :2] + self._cells) * self._strides
-        # Untrained or broken weights must not overflow into boxes without end.
-        half = np.exp(output[:, 2:4].clip(max=10)) * self._strides / 2
-        class_scores = output[:, 5:]
-        scores = output[:, 4] * class_scores.max(axis=1)
-        return np.concatenate([centres - half, centres + half], axis=1), scores, class_scores.argmax(axis=1)
+
+def _decode(output: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A, 5 + classes) raw output to boxes (A, 4) xyxy in input pixels, scores (A,) and classes (A,)."""
+    centres = (output[:, :2] + cells) * strides
+    # Broken weights must not overflow into boxes without end.
+    half = np.exp(output[:, 2:4].clip(max=_MAX_LOG_SIZE)) * strides / 2
+    class_scores = output[:, 5:]
+    scores = output[:, 4] * class_scores.max(axis=1)
+    return np.concatenate([centres - half, centres + half], axis=1), scores, class_scores.argmax(axis=1)
 
 
 def _letterbox(image: np.ndarray, size: Size) -> tuple[np.ndarray, float]:

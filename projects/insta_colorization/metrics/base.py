@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from ..colorspace import from_network, lab_to_rgb, rgb_to_lab, to_network
+from insta_colorization.colorspace import from_network, lab_to_rgb, rgb_to_lab, to_network
 
 
 def predicted_rgb(truth: Tensor, ab: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from ..registry import METRICS
+from insta_colorization.registry import METRICS
+
 from .base import PhotoMetric
 
 

@@ -1,6 +1,7 @@
 """Networks, fusion, losses and the models that the runner trains and tests."""
 
 from .backbone import STAGES, ColorizationBackbone, Colors, Stage, network_input
+from .baselines import GrayBaseline
 from .colorizers import Colorizer, ImageColorizer, InstColorizer
 from .decoders import AnnealedMeanDecoder, RegressionDecoder
 from .fusion import FusionNetwork, InstanceFusion
@@ -15,6 +16,7 @@ __all__ = [
     'Colorizer',
     'Colors',
     'FusionNetwork',
+    'GrayBaseline',
     'HuberLoss',
     'ImageColorizer',
     'InstColorizer',

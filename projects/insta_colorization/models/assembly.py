@@ -4,17 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..checkpoint_layouts import NETWORKS, CheckpointError
-from ..checkpoints import Checkpoint, load_into
-from ..registry import MODELS
+from insta_colorization.checkpoint_layouts import NETWORKS, CheckpointError
+from insta_colorization.checkpoints import Checkpoint, load_into
+from insta_colorization.registry import SCOPE, build_model
+
 from .colorizers import Colorizer
 
 
 def colorizer_for(checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> Colorizer:
     """Builds and fills the model for prediction: fused if the checkpoint holds all three networks, else full-image.
 
-    The checkpoint decides which networks there are, their width and, where its metadata says so, how they are decoded; the
-    config decides the rest.
+    The checkpoint decides which networks there are, their width and, where its metadata says so, how they are decoded;
+    the config decides the rest.
 
     Args:
         checkpoint: from `load_checkpoint`.
@@ -25,7 +26,13 @@ def colorizer_for(checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> Color
 
     Raises:
         CheckpointError: the checkpoint has no full-image network.
+        ValueError: the config's model is another project's.
     """
+    kind = str(model_cfg.get('type', '')).removeprefix(f'{SCOPE}.')
+    if kind not in ('ImageColorizer', 'InstColorizer'):
+        raise ValueError(
+            f"the config's model must be an ImageColorizer or an InstColorizer, but is {kind or 'unnamed'}"
+        )
     if 'image_net' not in checkpoint.networks:
         raise CheckpointError(
             f'{checkpoint.path} holds only {", ".join(checkpoint.networks)}; prediction needs the image_net'
@@ -43,6 +50,6 @@ def colorizer_for(checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> Color
     if 'decoder' in checkpoint.metadata:
         settings['decoder'] = json.loads(checkpoint.metadata['decoder'])
     settings |= {'type': 'InstColorizer' if fused else 'ImageColorizer', 'mask_centre': checkpoint.mask_centre}
-    model = MODELS.build({**settings, 'losses': {}})
+    model = build_model({**settings, 'losses': {}})
     load_into(model, checkpoint, None if fused else ('image_net',))
     return model.eval()

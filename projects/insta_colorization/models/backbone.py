@@ -10,8 +10,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..colorspace import NUM_AB_BINS
-from ..registry import MODELS
+from insta_colorization.colorspace import NUM_AB_BINS
+from insta_colorization.registry import MODELS
 
 Features = dict[str, Tensor]
 Fuse = Callable[[str, Tensor], Tensor]

@@ -3,13 +3,16 @@
 Shape legend: N images, R instances over all of them, S the network's input size.
 """
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..checkpoints import adapt_state_dict
-from ..registry import MODELS
-from ..structures import ColorizationSample, Instances
+from insta_colorization.checkpoints import adapt_state_dict
+from insta_colorization.registry import MODELS, build_model
+from insta_colorization.structures import ColorizationSample, Instances
+
 from .backbone import network_input
 
 
@@ -32,11 +35,11 @@ class Colorizer(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        preprocessor = MODELS.build(data_preprocessor or {'type': 'ColorizationPreprocessor'})
+        preprocessor = build_model(data_preprocessor or {'type': 'ColorizationPreprocessor'})
         super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
         losses = {'ab': {'type': 'HuberLoss'}} if losses is None else losses
-        self.losses = nn.ModuleDict({name: MODELS.build(loss) for name, loss in losses.items()})
-        self.decoder = MODELS.build(decoder or {'type': 'RegressionDecoder'})
+        self.losses = nn.ModuleDict({name: build_model(loss) for name, loss in losses.items()})
+        self.decoder = build_model(decoder or {'type': 'RegressionDecoder'})
         self.mask_centre = mask_centre
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *rest: bool | list) -> None:
@@ -118,9 +121,9 @@ class ImageColorizer(Colorizer):
         kwargs: see `Colorizer`.
     """
 
-    def __init__(self, image_net: dict | None = None, **kwargs) -> None:
+    def __init__(self, image_net: dict | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.image_net = MODELS.build(image_net or {'type': 'ColorizationBackbone'})
+        self.image_net = build_model(image_net or {'type': 'ColorizationBackbone'})
 
     def colors(  # noqa: D102
         self,
@@ -149,11 +152,11 @@ class InstColorizer(ImageColorizer):
         image_net: dict | None = None,
         instance_net: dict | None = None,
         fusion_net: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(image_net, **kwargs)
-        self.instance_net = MODELS.build(instance_net or {'type': 'ColorizationBackbone'})
-        self.fusion_net = MODELS.build(fusion_net or {'type': 'FusionNetwork'})
+        self.instance_net = build_model(instance_net or {'type': 'ColorizationBackbone'})
+        self.fusion_net = build_model(fusion_net or {'type': 'FusionNetwork'})
 
     def colors(  # noqa: D102
         self,

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..colorspace import ab_bin_centres
-from ..registry import MODELS
+from insta_colorization.colorspace import ab_bin_centres
+from insta_colorization.registry import MODELS
 
 
 @MODELS.register_module()
@@ -30,6 +30,7 @@ class AnnealedMeanDecoder(nn.Module):
     """
 
     classify = True
+    centres: Tensor
 
     def __init__(self, temperature: float = 0.38) -> None:
         super().__init__()

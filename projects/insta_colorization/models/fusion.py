@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..registry import MODELS
-from ..structures import Instances
+from insta_colorization.registry import MODELS, build_model
+from insta_colorization.structures import Instances
+
 from .backbone import STAGE_NAMES, ColorizationBackbone, Colors, Features
 
 UNCOVERED_LOGIT = 100_000.0
@@ -93,7 +94,7 @@ class InstanceFusion(BaseModule):
         """
         image_share, shares = self.shares(feature, crops, instances)
         fused = image_share.to(feature.dtype) * feature
-        boxes = instances.on_grid(feature.shape[-2:]).tolist()
+        boxes = instances.on_grid((feature.shape[-2], feature.shape[-1])).tolist()
         for index, (image, (x0, y0, x1, y1)) in enumerate(zip(instances.image_index.tolist(), boxes, strict=True)):
             share = shares[index, :, y0:y1, x0:x1].to(feature.dtype)
             fused[image, :, y0:y1, x0:x1] += share * _resize(crops[index : index + 1], y1 - y0, x1 - x0)[0]
@@ -101,7 +102,7 @@ class InstanceFusion(BaseModule):
 
     def shares(self, feature: Tensor, crops: Tensor, instances: Instances) -> tuple[Tensor, Tensor]:
         """How much each image (N, 1, H, W) and each instance (R, 1, H, W) counts at each cell; see `fusion_weights`."""
-        boxes = instances.on_grid(feature.shape[-2:]).tolist()
+        boxes = instances.on_grid((feature.shape[-2], feature.shape[-1])).tolist()
         image_weight, crop_weights = self.image_weight(feature).float(), self.crop_weight(crops).float()
         return fusion_weights(image_weight, crop_weights, boxes, instances.image_index)
 
@@ -120,7 +121,7 @@ class FusionNetwork(ColorizationBackbone):
         super().__init__(width, init_cfg)
         recipe = {'type': 'InstanceFusion', **(fusion or {})}
         self.fusions = nn.ModuleDict(
-            {name: MODELS.build({**recipe, 'channels': self.channels[name]}) for name in STAGE_NAMES}
+            {name: build_model({**recipe, 'channels': self.channels[name]}) for name in STAGE_NAMES}
         )
 
     def forward(  # type: ignore[override]

@@ -1,7 +1,7 @@
 """Training losses, all on network units.
 
-Each is called with the regression head's ab (N, 2, H, W), the class head's logits (N, 529, H/4, W/4) or None, and the true
-ab (N, 2, H, W), and returns one number. `classify` says whether it needs the class head.
+Each is called with the regression head's ab (N, 2, H, W), the class head's logits (N, 529, H/4, W/4) or None, and the
+true ab (N, 2, H, W), and returns one number. `classify` says whether it needs the class head.
 """
 
 import json
@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins
-from ..registry import MODELS
+from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins
+from insta_colorization.recipes import PACKAGE
+from insta_colorization.registry import MODELS
 
 
 @MODELS.register_module()
@@ -60,22 +61,35 @@ def rebalancing_weights(prior: Tensor, uniform_share: float, max_weight: float) 
     return (weights / (prior * weights).sum()).clamp(max=max_weight)
 
 
+def _read_prior(path: Path) -> list[float]:
+    shipped = PACKAGE / 'weights' / path
+    if not path.is_file() and path.name == str(path) and shipped.is_file():
+        path = shipped
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'the colour prior {path} does not exist; tools/dataset_converters/ab_prior.py makes one'
+        )
+    return json.loads(path.read_text())
+
+
 @MODELS.register_module()
 class RebalancedClassLoss(nn.Module):
     """Cross-entropy on 529 colour classes at a quarter of the size, rare colours counting more.
 
     Args:
-        prior: path of a JSON list of 529 class frequencies (`tools/dataset_converters/ab_prior.py` writes one), or the
-            list itself; None for equal weights.
+        prior: path of a JSON list of 529 class frequencies (`tools/dataset_converters/ab_prior.py` writes one), the
+            bare name of one that ships in the package's `weights/`, or the list itself; None for equal weights.
         loss_weight: factor.
         uniform_share: lambda of Zhang et al. 2016.
         max_weight: upper bound on a class weight.
 
     Raises:
+        FileNotFoundError: there is no such prior.
         ValueError: the prior does not hold 529 numbers.
     """
 
     classify = True
+    class_weights: Tensor
 
     def __init__(
         self,
@@ -86,7 +100,7 @@ class RebalancedClassLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        values = json.loads(Path(prior).read_text()) if isinstance(prior, str) else prior
+        values = _read_prior(Path(prior)) if isinstance(prior, str) else prior
         frequencies = torch.ones(NUM_AB_BINS) if values is None else torch.tensor(values, dtype=torch.float32)
         if frequencies.shape != (NUM_AB_BINS,):
             raise ValueError(f'the colour prior must hold {NUM_AB_BINS} numbers, but got {tuple(frequencies.shape)}')
@@ -95,6 +109,6 @@ class RebalancedClassLoss(nn.Module):
 
     def forward(self, ab: Tensor, class_logits: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar; see the module's docstring for the arguments."""
-        coarse = F.adaptive_avg_pool2d(target, class_logits.shape[-2:])
+        coarse = F.adaptive_avg_pool2d(target, (class_logits.shape[-2], class_logits.shape[-1]))
         loss = F.cross_entropy(class_logits.float(), ab_to_bins(coarse), weight=self.class_weights)
         return self.loss_weight * loss

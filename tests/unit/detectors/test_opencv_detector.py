@@ -1,0 +1,75 @@
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from insta_colorization.detectors import OpenCVDetector
+from insta_colorization.selection import select
+
+
+@pytest.fixture(scope='module')
+def detector():
+    return OpenCVDetector()
+
+
+@pytest.fixture(scope='module')
+def astronaut():
+    return pytest.importorskip('skimage.data', reason='the photo comes with scikit-image').astronaut()
+
+
+def face(instances):
+    """The one box with its centre on the astronaut's nose, which is at about (222, 115) of 512x512."""
+    boxes = instances.boxes
+    return boxes[((boxes[:, :2] < 205) & (boxes[:, 2:] > 130)).all(dim=1) & (boxes[:, 2] > 230)]
+
+
+def test_finds_the_astronauts_face(detector, astronaut):
+    found = select(detector.detect([astronaut])[0], detector.score_thr)
+
+    assert face(found).shape == (1, 4)
+    assert ((found.scores > 0) & (found.scores <= 1)).all()
+
+
+def test_boxes_are_in_pixels_of_the_photo(detector, astronaut):
+    large = cv2.resize(astronaut, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+
+    once, twice = (select(found, top_k=1).boxes for found in detector.detect([astronaut, large]))
+
+    assert (once * 2 - twice).abs().max() < 30
+
+
+@pytest.mark.parametrize('size', [(1, 1), (40, 12000), (12000, 40), (23, 200), (130, 66)], ids=str)
+def test_extreme_photos(detector, size):
+    (found,) = detector.detect([np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)])
+
+    assert found.image_size.tolist() == [list(size)]
+
+
+def test_a_flat_photo_has_no_instances(detector):
+    assert len(detector.detect([np.full((300, 300, 3), 128, np.uint8)])[0]) == 0
+
+
+def test_no_photos(detector):
+    assert detector.detect([]) == []
+
+
+@pytest.mark.slow
+def test_time_does_not_grow_with_the_photo(detector, astronaut):
+    large = cv2.resize(astronaut, (4096, 4096))
+    detector.detect([astronaut])
+
+    def seconds(photo):
+        start = time.process_time()
+        detector.detect([photo])
+        return time.process_time() - start
+
+    # 64 times the pixels; reading and shrinking them is all that may be added.
+    assert seconds(large) < 5 * seconds(astronaut) + 1
+
+
+def test_a_build_without_cascades(monkeypatch, tmp_path):
+    monkeypatch.setattr(cv2.data, 'haarcascades', str(tmp_path))
+
+    with pytest.raises(ImportError, match=r'carries no haarcascade_.*pip install opencv-python'):
+        OpenCVDetector()

@@ -1,0 +1,164 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from insta_colorization.models import HuberLoss, RebalancedClassLoss
+from insta_colorization.models.losses import rebalancing_weights
+
+
+def colours(seed: int) -> torch.Tensor:
+    return torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+class TestHuber:
+    def test_is_ten_times_the_published_one(self):
+        ab, target = colours(0) * 0.02, colours(1) * 0.02
+
+        # The published code: a half squared error over delta below delta, else the error less half a delta; summed over
+        # a and b, averaged over pixels, times ten.
+        delta = 1 / 110
+        error = np.abs(ab.numpy().astype(np.float64) - target.numpy())
+        below = error < delta
+        assert 0.1 < below.mean() < 0.9
+        expected = 10 * np.where(below, error**2 / 2 / delta, error - delta / 2).sum(axis=1).mean()
+        assert HuberLoss()(ab, None, target).item() == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ('units', 'expected'),
+        [
+            pytest.param((1, 0), 10 * 0.5 / 110, id='at-the-bend'),
+            pytest.param((0.5, 0), 10 * 0.125 / 110, id='square'),
+            pytest.param((0, 11), 10 * 10.5 / 110, id='line'),
+            pytest.param((11, -11), 10 * 21 / 110, id='both-channels-add'),
+        ],
+    )
+    def test_of_an_error_in_lab_units(self, units, expected):
+        ab = torch.tensor(units, dtype=torch.float32).view(1, 2, 1, 1).expand(3, 2, 4, 4) / 110
+
+        assert HuberLoss()(ab, None, torch.zeros(3, 2, 4, 4)).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_mmagics_weight(self):
+        ab, target = colours(0), colours(1)
+
+        assert HuberLoss(loss_weight=0.01)(ab, None, target).item() == pytest.approx(
+            HuberLoss()(ab, None, target).item() / 1000
+        )
+
+    def test_chroma_weight_prefers_strong_colours(self):
+        target = torch.zeros(1, 2, 1, 2)
+        target[0, 0, 0, 1] = 0.5
+        ab = target + torch.tensor([0.0, 0.1])  # wrong only where the truth is colourful
+        ab_grey = target + torch.tensor([0.1, 0.0])
+        plain, weighted = HuberLoss(), HuberLoss(chroma_weight=4.0)
+
+        # Weights 1 and 1 + 4 * 0.5 = 3, over their mean 2.
+        assert weighted(ab, None, target).item() == pytest.approx(plain(ab, None, target).item() * 1.5)
+        assert weighted(ab_grey, None, target).item() == pytest.approx(plain(ab_grey, None, target).item() * 0.5)
+
+    def test_half_precision_predictions_are_compared_in_float32(self):
+        ab, target = colours(0), colours(1)
+
+        loss = HuberLoss()(ab.bfloat16(), None, target)
+
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(HuberLoss()(ab, None, target).item(), rel=1e-2)
+
+
+class TestRebalancing:
+    @pytest.fixture
+    def prior(self) -> torch.Tensor:
+        prior = torch.zeros(529)
+        prior[[100, 264, 300]] = torch.tensor([90.0, 900.0, 10.0])
+        return prior
+
+    def test_rare_classes_count_more_and_the_mean_is_one(self, prior):
+        weights = rebalancing_weights(prior, 0.5, max_weight=1e9)
+
+        assert weights[300] > weights[100] > weights[264]
+        assert float((prior / prior.sum() * weights).sum()) == pytest.approx(1)
+
+    def test_of_three_classes_by_hand(self, prior):
+        # (1 - 1/2) p + 1/2 / 3, inverted: 4.72, 1.62, 5.83 for shares .09, .9, .01.
+        inverse = {index: 1 / (share / 2 + 1 / 6) for index, share in ((100, 0.09), (264, 0.9), (300, 0.01))}
+        mean = 0.09 * inverse[100] + 0.9 * inverse[264] + 0.01 * inverse[300]
+
+        weights = rebalancing_weights(prior, 0.5, max_weight=1e9)
+
+        assert [float(weights[index]) for index in inverse] == pytest.approx([w / mean for w in inverse.values()])
+
+    def test_weights_are_clamped(self, prior):
+        assert rebalancing_weights(prior, 0.0, max_weight=8.0).max() == 8
+        assert rebalancing_weights(prior, 0.0, max_weight=8.0)[264] < 1
+
+    def test_all_uniform_counts_all_alike(self, prior):
+        torch.testing.assert_close(rebalancing_weights(prior, 1.0, max_weight=8.0), torch.ones(529))
+
+
+class TestClasses:
+    @pytest.fixture
+    def logits(self) -> torch.Tensor:
+        return torch.randn(1, 529, 2, 2, generator=torch.Generator().manual_seed(0))
+
+    @pytest.fixture
+    def target(self) -> torch.Tensor:
+        """(1, 2, 8, 8) in network units: four quarters of one colour each."""
+        lab = torch.tensor([[0.0, 0.0], [40.0, -20.0], [-30.0, 50.0], [104.0, 4.9]]) / 110
+        return lab.T.reshape(1, 2, 2, 2).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+
+    def test_is_the_weighted_cross_entropy_of_the_classes(self, logits, target):
+        frequencies = np.linspace(1, 20, 529)
+        loss = RebalancedClassLoss(prior=frequencies.tolist(), loss_weight=3.0)
+
+        # 23 * round((a + 110) / 10) + round((b + 110) / 10), by hand.
+        classes = [23 * 11 + 11, 23 * 15 + 9, 23 * 8 + 16, 23 * 21 + 11]
+        scores = logits.double().numpy()[0].reshape(529, 4)
+        log_shares = scores - np.log(np.exp(scores).sum(axis=0))
+        prior = frequencies / frequencies.sum()
+        weights = 1 / (prior / 2 + 0.5 / 529)
+        weights = np.minimum(weights / (prior * weights).sum(), 8)[classes]
+        expected = -3 * (weights * log_shares[classes, range(4)]).sum() / weights.sum()
+        assert loss(None, logits, target).item() == pytest.approx(expected, rel=1e-4)
+
+    def test_without_a_prior_it_is_plain(self, logits, target):
+        assert torch.equal(RebalancedClassLoss().class_weights, torch.ones(529))
+
+    def test_the_truth_is_averaged_to_a_quarter_before_it_is_classed(self, logits):
+        checkered = torch.zeros(1, 2, 8, 8)
+        checkered[:, 0, ::2] = 40 / 110
+        even = torch.zeros(1, 2, 8, 8)
+        even[:, 0] = 20 / 110
+
+        loss = RebalancedClassLoss()
+
+        assert loss(None, logits, checkered).item() == pytest.approx(loss(None, logits, even).item())
+
+    def test_the_shipped_prior_is_found_from_anywhere(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+        weights = RebalancedClassLoss(prior='ab_prior.json').class_weights
+
+        assert weights[23 * 11 + 11] < 0.5  # grey
+        assert weights.max() == 8
+
+    def test_a_file_of_ones_own(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / 'ab_prior.json').write_text(json.dumps([1.0] * 529))
+
+        for name in ('ab_prior.json', str(tmp_path / 'ab_prior.json')):
+            torch.testing.assert_close(RebalancedClassLoss(prior=name).class_weights, torch.ones(529))
+
+    @pytest.mark.parametrize('name', ['nowhere.json', 'data/ab_prior.json'])
+    def test_a_missing_file(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+
+        with pytest.raises(FileNotFoundError, match=f'the colour prior {name} does not exist'):
+            RebalancedClassLoss(prior=name)
+
+    def test_a_prior_of_another_length(self):
+        with pytest.raises(ValueError, match=r'must hold 529 numbers, but got \(313,\)'):
+            RebalancedClassLoss(prior=[1.0] * 313)
+
+    def test_weights_do_not_go_into_checkpoints(self):
+        assert not RebalancedClassLoss().state_dict()

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2gray, rgb2lab
+
+from insta_colorization.models import ColorizationPreprocessor
+from insta_colorization.structures import ColorizationSample, Instances
+
+
+@pytest.fixture
+def photos() -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(2)]
+
+
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).movedim(-1, -3)
+
+
+def batch(photos: list[np.ndarray]) -> dict:
+    return {'inputs': {'image': [to_tensor(p) for p in photos]}, 'data_samples': [ColorizationSample() for _ in photos]}
+
+
+def test_ab_is_scikit_images_in_network_units(photos):
+    out = ColorizationPreprocessor()(batch(photos), training=True)
+
+    expected = np.stack([rgb2lab(photo)[..., 1:] for photo in photos]) / 110
+    np.testing.assert_allclose(out['ab'].movedim(1, -1), expected, atol=1e-5)
+
+
+def test_testing_takes_the_files_own_lightness(photos):
+    out = ColorizationPreprocessor()(batch(photos), training=False)
+
+    expected = np.stack([rgb2lab(photo)[..., 0] for photo in photos]) / 100 - 0.5
+    np.testing.assert_allclose(out['lightness'][:, 0], expected, atol=1e-5)
+
+
+def test_training_takes_the_lightness_of_an_8_bit_grey_photo(photos):
+    out = ColorizationPreprocessor()(batch(photos), training=True)
+
+    # The published training reads grey files that were made with scikit-image and stored as 8 bit.
+    stored = [np.round(rgb2gray(photo) * 255).astype(np.uint8) for photo in photos]
+    expected = np.stack([rgb2lab(np.stack([gray] * 3, axis=-1))[..., 0] for gray in stored]) / 100 - 0.5
+    np.testing.assert_allclose(out['lightness'][:, 0], expected, atol=1e-5)
+
+
+def test_the_two_differ_by_several_l_units_on_saturated_colours():
+    blue = [np.broadcast_to(np.array([0, 0, 255], np.uint8), (8, 8, 3)).copy()]
+    preprocessor = ColorizationPreprocessor()
+
+    in_training, in_testing = (preprocessor(batch(blue), training)['lightness'] for training in (True, False))
+
+    assert 100 * (in_testing - in_training).abs().min() > 3
+
+
+def test_crops_are_flattened_with_the_number_of_their_image(photos):
+    parts = [Instances.empty((16, 16)), Instances([[0, 0, 8, 8], [1, 1, 9, 16]], (16, 16))]
+    data = batch(photos)
+    data['inputs']['crops'] = [torch.zeros(0, 3, 16, 16, dtype=torch.uint8), to_tensor(np.stack(photos))]
+    data['data_samples'] = [ColorizationSample(instances=part) for part in parts]
+
+    out = ColorizationPreprocessor()(data, training=False)
+
+    assert out['crop_lightness'].shape == (2, 1, 16, 16)
+    assert out['crop_ab'].shape == (2, 2, 16, 16)
+    assert torch.equal(out['crop_lightness'], out['lightness'])
+    assert out['instances'].image_index.tolist() == [1, 1]
+    assert out['instances'].num_images == 2
+
+
+def test_without_crops_there_are_no_instances(photos):
+    out = ColorizationPreprocessor()(batch(photos), training=False)
+
+    assert set(out) == {'lightness', 'ab', 'data_samples'}
+
+
+def test_a_collated_batch_is_the_same(photos):
+    listed = batch(photos)
+    stacked = {**listed, 'inputs': {'image': torch.stack(listed['inputs']['image'])}}
+
+    one, other = (ColorizationPreprocessor()(data, training=True) for data in (listed, stacked))
+
+    assert torch.equal(one['lightness'], other['lightness'])
+    assert torch.equal(one['ab'], other['ab'])
