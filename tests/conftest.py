@@ -23,3 +23,38 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip('there is no folder ../shared beside the checkout')
     return SHARED
+
+
+@pytest.fixture(scope='session')
+def fused_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of all three networks, random, at a sixteenth of the width, for inputs of 64 x 64."""
+    from insta_colorization.checkpoints import save_checkpoint
+
+    path = tmp_path_factory.mktemp('weights') / 'fused.safetensors'
+    save_checkpoint(random_networks().state_dict(), path, metadata={'input_size': '64'})
+    return path
+
+
+@pytest.fixture(scope='session')
+def image_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the full-image network alone, otherwise like `fused_weights`."""
+    from insta_colorization.checkpoints import save_checkpoint
+
+    path = tmp_path_factory.mktemp('weights') / 'image.safetensors'
+    weights = {name: value for name, value in random_networks().state_dict().items() if name.startswith('image_net.')}
+    save_checkpoint(weights, path, metadata={'input_size': '64'})
+    return path
+
+
+def random_networks() -> torch.nn.Module:
+    """A tiny `InstColorizer` whose colours are far from grey, so that a test notices where they come from."""
+    from insta_colorization.models import InstColorizer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trunk = {'type': 'ColorizationBackbone', 'width': 1 / 16}
+        model = InstColorizer(trunk, trunk, {'type': 'FusionNetwork', 'width': 1 / 16})
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=(1.6 / parameter[0].numel()) ** 0.5)
+    return model

@@ -36,7 +36,8 @@ class RecalibratedEMAHook(EMAHook):
     """
 
     def __init__(self, recalibration_batches: int = 32, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # MMEngine swaps buffers for validation only where it averages them; their averages are never used here.
+        super().__init__(update_buffers=True, **kwargs)
         self.recalibration_batches = recalibration_batches
         self._measured = False
 

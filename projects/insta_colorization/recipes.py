@@ -60,7 +60,8 @@ def load_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
             loaded = Config.fromfile(source)
         # A config is a program: it fails in as many ways.
         except Exception as error:
-            raise ValueError(f'config {source} cannot be used: {type(error).__name__}: {error}') from error
+            reason = ': '.join(filter(None, (type(error).__name__, str(error).strip())))
+            raise ValueError(f'config {source} cannot be used: {reason}') from error
     if not isinstance(loaded.get('model'), Mapping):
         raise ValueError(f'config {source or "given"} has no `model`, but has {", ".join(loaded) or "nothing"}')
     return loaded

@@ -10,9 +10,11 @@ import skimage
 import torch
 
 from insta_colorization.checkpoint_layouts import identify
+from insta_colorization.checkpoints import save_checkpoint
 from insta_colorization.colorspace import from_network, lab_to_rgb
 from insta_colorization.crops import crop_instances, resize_photo
 from insta_colorization.imaging import read_photo
+from insta_colorization.inferencer import ColorizationInferencer
 from insta_colorization.models import InstColorizer, network_input
 from insta_colorization.selection import select
 from insta_colorization.structures import ColorizationSample, Instances
@@ -150,3 +152,19 @@ def test_mmagic_names_give_identical_tensors():
         assert set(expected) == {name for name in ours if name.startswith(network)}
         for name, value in expected.items():
             assert torch.equal(ours[name], value), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PHOTOS)
+def test_inferencer_at_native_size_gives_the_published_picture(name, model, tmp_path):
+    golden = np.load(GOLDEN / f'insta_{name}.npz')
+    save_checkpoint(model.state_dict(), tmp_path, 'instacolorization')
+    np.savez(tmp_path / 'boxes.npz', bbox=golden['image_boxes'].reshape(-1, 4), scores=golden['image_scores'])
+    inferencer = ColorizationInferencer(weights=tmp_path, device='cpu', detector=tmp_path / 'boxes.npz')
+
+    photo = Path(skimage.__file__).parent / 'data' / f'{name}.png'
+    (picture,) = inferencer(photo, native_size=True)['visualization']
+
+    difference = np.abs(picture[::4, ::4].astype(float) - golden['rgb256_stride4'])
+    assert difference.max() <= 1
+    assert difference.mean() < 0.1

@@ -51,7 +51,7 @@ def prepare(item: tuple[str, bytes], size: int, out: Path) -> tuple[str, str]:
         return relative, 'kept'
     try:
         photo = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert('RGB')
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return relative, 'broken'
     photo = photo.resize((size, size), Image.Resampling.BILINEAR)
     ab = rgb_to_lab(torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255)[1:].flatten(1)

@@ -34,6 +34,8 @@ class ColorizationDataset(BaseDataset):
         if not folder.is_dir():
             raise FileNotFoundError(f'the dataset folder {folder} does not exist')
         if self.ann_file:
+            if not Path(self.ann_file).is_file():
+                raise FileNotFoundError(f'the list {self.ann_file} does not exist')
             names = [line for line in Path(self.ann_file).read_text().splitlines() if line]
             paths = [folder / name for name in names]
         else:

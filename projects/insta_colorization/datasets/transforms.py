@@ -27,7 +27,7 @@ class LoadPhoto(BaseTransform):
         try:
             with Image.open(results['img_path']) as photo:
                 results['img'] = np.array(ImageOps.exif_transpose(photo).convert('RGB'))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             print_log(f'skipped {results["img_path"]}: {error}', logger='current', level=logging.WARNING)
             return None
         results['image_size'] = results['img'].shape[:2]

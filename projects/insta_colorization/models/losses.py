@@ -21,8 +21,8 @@ class HuberLoss(nn.Module):
     """Smooth L1 on ab, summed over a and b, averaged over pixels (the published code's `HuberLoss`).
 
     Args:
-        loss_weight: factor; the published code has 10, MMagic's config says 0.01.
-        beta: where the square ends, in network units; the published 1/110 is one Lab unit.
+        loss_weight: factor; the published code has 10.
+        beta: where the square ends, in network units; the published 1/110 is one Lab unit, MMagic's config says 0.01.
         chroma_weight: each pixel counts 1 + chroma_weight * its true chroma in network units, divided by the batch's
             mean of that, so that strong colours are not lost among greys. 0, the paper's, counts all the same.
     """
@@ -57,8 +57,8 @@ def rebalancing_weights(prior: Tensor, uniform_share: float, max_weight: float) 
     """
     prior = prior / prior.sum()
     mixed = (1 - uniform_share) * prior + uniform_share / (prior > 0).sum()
-    weights = 1 / mixed
-    return (weights / (prior * weights).sum()).clamp(max=max_weight)
+    mean_weight = (prior / mixed)[prior > 0].sum()  # without a uniform share, 0 / 0 where a class never occurs
+    return (1 / mixed / mean_weight).clamp(max=max_weight)
 
 
 def _read_prior(path: Path) -> list[float]:

@@ -147,9 +147,8 @@ class TestCheckpoint:
             self.build(tmp_path / 'other.pth')
 
     def test_code_in_the_checkpoint_is_refused(self, one_stage, tmp_path):
-        history = HistoryBuffer(
-            np.ones(1), np.ones(1)
-        )  # what mmengine's unpublished checkpoints hold; it pickles `getattr`
+        # What MMEngine's unpublished checkpoints hold; it pickles `getattr`.
+        history = HistoryBuffer(np.ones(1), np.ones(1))
         torch.save({'state_dict': one_stage._model.state_dict(), 'message_hub': history}, tmp_path / 'code.pth')
 
         with pytest.raises(ValueError, match=r'code\.pth is not .* read safely: .* code, \S+; .*publish_model\.py'):

@@ -62,7 +62,7 @@ class TestBatches:
         alone = torch.cat([predict(model, item) for item in photos])
 
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-        assert together.std() > 0.01
+        assert together.std() > 0.003  # the photos differ by far more than the tolerance
 
     def test_instances_change_only_the_photo_they_lie_in(self, model):
         first, second = photo(2, seed=1), photo(1, seed=2)
@@ -173,6 +173,6 @@ def test_train_step_lowers_the_loss(lively):
     wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=1e-3))
     batch = batch_of(photo(0, 0), photo(0, 1))
 
-    losses = [float(model.train_step(batch, wrapper)['loss']) for _ in range(10)]
+    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(10)]
 
     assert losses[-1] < 0.9 * losses[0]

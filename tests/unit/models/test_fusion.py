@@ -66,7 +66,7 @@ BOXES = {
 def fusion(lively) -> InstanceFusion:
     fusion = lively(InstanceFusion(channels=6, inner_channels=5))
     for net in (fusion.crop_weight, fusion.image_weight):
-        # Weights of a few units and hardly any of them cut off by the last ReLU, so that shares differ from cell to cell.
+        # Weights of a few units, hardly any cut off by the last ReLU, so that shares differ from cell to cell.
         net[4].weight.data.mul_(3)
         net[4].bias.data.fill_(1.5)
     return fusion

@@ -1,0 +1,47 @@
+"""The demo on real photos with real detectors: one output a photo, of the photo's size, and no failure."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY = 8
+
+_spec = importlib.util.spec_from_file_location('colorization_demo', ROOT / 'demo' / 'colorization_demo.py')
+demo = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(demo)
+
+
+@pytest.fixture(scope='module')
+def photos(shared) -> list[Path]:
+    photos = sorted((shared / 'data' / 'eval' / 'images').iterdir())[::EVERY]
+    assert len(photos) == 20
+    return photos
+
+
+@pytest.fixture(params=['yolox', 'boxes', 'opencv'])
+def instances(request, shared) -> list[str]:
+    """Where the instances come from, as options of the demo."""
+    return {
+        'yolox': ['--detector', str(shared / 'detector' / 'yolox_nano.onnx')],
+        'boxes': ['--boxes', str(shared / 'data' / 'eval' / 'instances_eval.json')],
+        'opencv': ['--detector', 'opencv'],
+    }[request.param]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('networks', ['shipped', 'fused'])
+def test_every_photo_is_coloured_at_its_own_size(photos, instances, networks, fused_weights, tmp_path, capsys):
+    model = [] if networks == 'shipped' else ['insta_fusion_cocostuff_256x256', str(fused_weights)]
+
+    status = demo.main([*model, '--img', *map(str, photos), *instances, '--out-dir', str(tmp_path), '--device', 'cpu'])
+
+    assert status == 0, capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == len(photos)
+    for photo in photos:
+        with Image.open(photo) as before, Image.open(tmp_path / f'{photo.stem}.png') as after:
+            assert after.size == before.size
+            assert np.ptp(np.asarray(after.convert('RGB')).astype(int), axis=2).mean() > 1

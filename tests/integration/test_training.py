@@ -1,0 +1,202 @@
+"""The recipes and the commands that train, from photos to a shipped file that colours."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from insta_colorization.inferencer import ColorizationInferencer
+from insta_colorization.registry import DATASETS, HOOKS, METRICS, OPTIM_WRAPPERS, SCOPE, build_model
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(path for path in (ROOT / 'configs' / 'insta').rglob('*.py') if '_base_' not in path.parts)
+TINY = 1 / 16
+ITERS = 12
+
+
+@pytest.fixture(autouse=True)
+def own_scope(monkeypatch):
+    """Configs leave their default scope behind; here it goes with the test."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+class TestRecipes:
+    @pytest.mark.parametrize('path', CONFIGS, ids=by_name)
+    def test_the_model_builds_and_colours(self, path):
+        cfg = Config.fromfile(path)
+        for network in ('image_net', 'instance_net', 'fusion_net'):
+            if network in cfg.model:
+                cfg.model[network].width = TINY
+
+        model = build_model(cfg.model).eval()
+
+        side = cfg.input_size // 4
+        with torch.inference_mode():
+            assert model(torch.zeros(1, 1, side, side)).shape == (1, 2, side, side)
+
+    @pytest.mark.parametrize('path', CONFIGS, ids=by_name)
+    def test_every_part_is_known(self, path):
+        cfg = Config.fromfile(path)
+
+        assert cfg.default_scope == SCOPE
+        with DefaultScope.overwrite_default_scope(SCOPE):
+            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+                assert DATASETS.get(cfg[loader].dataset.type)
+            for metric in cfg.val_evaluator:
+                assert METRICS.get(metric.type)
+            for hook in cfg.get('custom_hooks', []):
+                assert HOOKS.get(hook.type)
+            assert OPTIM_WRAPPERS.get(cfg.get('optim_wrapper', {'type': 'OptimWrapper'})['type'])
+
+    @pytest.mark.parametrize('path', CONFIGS, ids=by_name)
+    def test_photos_get_the_networks_size(self, path):
+        cfg = Config.fromfile(path)
+
+        for loader in ('train_dataloader', 'val_dataloader'):
+            sizes = [step.size for step in cfg[loader].dataset.pipeline if step.type == 'ResizePhoto']
+            assert sizes == [cfg.input_size], loader
+
+    def test_the_papers_learning_rate_and_loss(self):
+        cfg = Config.fromfile(ROOT / 'configs' / 'insta' / 'insta_full_cocostuff_256x256.py')
+
+        assert dict(cfg.optim_wrapper.optimizer) == {'type': 'Adam', 'lr': 1e-5, 'betas': (0.99, 0.999)}
+        assert cfg.train_cfg.max_epochs == 2
+        assert build_model(cfg.model.losses.ab).loss_weight == 10
+
+
+def run_tool(script: str, *args: object, cwd: Path) -> str:
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / script), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=env)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def synthetic_photo(generator: np.random.Generator) -> Image.Image:
+    """Sky over grass, with noise: there is a colour to learn from the lightness."""
+    pixels = generator.normal(0, 12, (70, 90, 3))
+    horizon = generator.integers(20, 50)
+    pixels[:horizon] += (120, 170, 235)
+    pixels[horizon:] += (60, 130, 40)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> Path:
+    """A folder in which photos were prepared, counted and trained on; every command ran in it, not in the checkout."""
+    folder = tmp_path_factory.mktemp('training')
+    source = folder / 'source' / 'set'
+    source.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index in range(24):
+        synthetic_photo(generator).save(source / f'{index:02}.jpg')
+    Image.new('RGB', (80, 60), (90, 90, 90)).save(source / 'grey.png')
+    (source / 'broken.jpg').write_bytes(b'no photo')
+
+    counted = run_tool(
+        'dataset_converters/prepare_photos.py', 'source', '--size', 40, '--out', 'photos', '--jobs', 1, cwd=folder
+    )
+    (folder / 'prepare.log').write_text(counted)
+    run_tool('dataset_converters/ab_prior.py', 'photos', '--out', 'prior.json', cwd=folder)
+    options = [
+        'model.losses.classes.prior=prior.json',
+        f'model.image_net.width={TINY}',
+        f'train_cfg.max_iters={ITERS}',
+        'train_cfg.val_interval=6',
+        'param_scheduler.0.start_factor=1.0',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=6',
+        'custom_hooks.1.recalibration_batches=2',
+        'custom_hooks.1.momentum=0.2',
+    ]
+    for loader in ('train_dataloader', 'val_dataloader'):
+        options += [f'{loader}.batch_size=8', f'{loader}.num_workers=0', f'{loader}.persistent_workers=False']
+        resize = 3 if loader == 'train_dataloader' else 1
+        options += [f'{loader}.dataset.data_root=photos', f'{loader}.dataset.pipeline.{resize}.size=32']
+    config = ROOT / 'configs' / 'insta' / 'photos' / 'insta_full_photos_w025_64x64.py'
+    log = run_tool('train.py', config, '--work-dir', 'work', '--cfg-options', *options, cwd=folder)
+    (folder / 'train.log').write_text(log)
+    return folder
+
+
+def logged(folder: Path) -> list[dict]:
+    (scalars,) = (folder / 'work').glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in scalars.read_text().splitlines()]
+
+
+@pytest.mark.slow
+class TestTraining:
+    def test_photos_are_prepared(self, trained):
+        assert '1 broken, 1 grey, 24 kept' in (trained / 'prepare.log').read_text()
+        train, val = ((trained / 'photos' / f'{name}.txt').read_text().split() for name in ('train', 'val'))
+        assert len(train) + len(val) == 24
+        assert len(val) > 0
+        assert not set(train) & set(val)
+        assert {Image.open(trained / 'photos' / name).size for name in train} == {(40, 40)}
+
+    def test_the_prior_is_that_of_the_photos(self, trained):
+        prior = np.array(json.loads((trained / 'prior.json').read_text()))
+
+        assert prior.shape == (529,)
+        assert prior.sum() == pytest.approx(1, abs=1e-3)
+        a, b = (10 * (index - 11) for index in divmod(int(prior.argmax()), 23))
+        assert abs(a) + abs(b) > 20  # sky and grass, no grey
+
+    def test_the_loss_falls(self, trained):
+        losses = [record['loss'] for record in logged(trained) if 'loss' in record]
+
+        assert len(losses) == ITERS
+        assert np.isfinite(losses).all()
+        assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
+
+    def test_it_is_validated(self, trained):
+        values = [record['PSNR/dB'] for record in logged(trained) if 'PSNR/dB' in record]
+
+        assert len(values) == 2
+        assert min(values) > 10
+
+    def test_no_registry_is_missing(self, trained):
+        assert 'Failed to search registry' not in (trained / 'train.log').read_text()
+
+    def test_it_goes_on_from_the_last_checkpoint(self, trained):
+        config = next((trained / 'work').glob('*.py'))
+
+        log = run_tool(
+            'train.py',
+            config,
+            *('--work-dir', 'work', '--resume', '--cfg-options', f'train_cfg.max_iters={ITERS + 2}'),
+            cwd=trained,
+        )
+
+        assert f'resumed epoch: 0, iter: {ITERS}' in log
+        assert (trained / 'work' / f'iter_{ITERS + 2}.pth').is_file()
+
+    def test_what_is_published_colours(self, trained):
+        config = next((trained / 'work').glob('*.py'))
+        run_tool(
+            'model_converters/publish_weights.py', config, f'work/iter_{ITERS}.pth', 'tiny.safetensors', cwd=trained
+        )
+
+        weights = trained / 'tiny.safetensors'
+        inferencer = ColorizationInferencer(weights=weights, device='cpu', detector='none', show_progress=False)
+        photo = np.asarray(synthetic_photo(np.random.default_rng(5)).convert('L'))
+        picture = inferencer(photo)['visualization'][0]
+
+        assert weights.stat().st_size < 2**20
+        assert inferencer.model.image_net.width == TINY
+        assert type(inferencer.model.decoder).__name__ == 'AnnealedMeanDecoder'
+        assert picture.shape == (70, 90, 3)
+        assert np.ptp(picture.astype(int), axis=-1).mean() > 5
