@@ -8,7 +8,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Small tensors and two threads that share cores with other work: the second one costs more than it gives.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope='session')

@@ -109,8 +109,16 @@ def _build_auto(configured: Spec | None, device: str, overrides: dict[str, Any])
     except (ImportError, FileNotFoundError) as error:
         _say(logging.WARNING, f'detector: the one inside OpenCV (people and faces only), because {error}')
         return build_detector(_EMBEDDED, device, **overrides)
-    _say(logging.INFO, f'detector: {DEFAULT_CONFIG if configured is None else configured}, its weights are here')
+    _say(logging.INFO, f'detector: {_title(wanted)}, as configured; its weights are here')
     return detector
+
+
+def _title(spec: Spec) -> str:
+    """What a line of text calls a detector: its type and the model behind it."""
+    if not isinstance(spec, Mapping):
+        return str(spec) if isinstance(spec, str | Path) else type(spec).__name__
+    model = spec.get('config', DEFAULT_CONFIG if spec['type'] == NAMES['mmdet'] else spec.get('path'))
+    return f'{spec["type"]} ({model})' if model else str(spec['type'])
 
 
 @cache
