@@ -25,8 +25,8 @@ test_pipeline = [
 ]
 test_dataloader = dict(batch_size=8, dataset=dict(data_root='data/test', ann_file='', pipeline=test_pipeline))
 
-max_iters = 1400
-train_cfg = dict(max_iters=max_iters, val_interval=1400)
+max_iters = 900
+train_cfg = dict(max_iters=max_iters, val_interval=900)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
