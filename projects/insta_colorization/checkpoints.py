@@ -120,7 +120,8 @@ def save_checkpoint(
         layout: `ours`, `instacolorization` or `mmagic`. The unused fusion of the two published layouts is written as
             zeros, so that their own code finds every entry it builds.
         metadata: kept in the file and returned by `load_checkpoint`; the paper's bare `.pth` files cannot hold any.
-        half: whether to store floating-point tensors as float16.
+        half: whether to store weights as float16. The variances that batch norms measured stay float32: they grow with
+            the square of the features, past what float16 holds.
 
     Returns:
         The files written.
@@ -386,7 +387,7 @@ def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None = Non
 def _stored(name: str, value: Tensor, half: bool) -> Tensor:
     # A copy of its own: `.safetensors` refuses tensors that share memory or are laid out channels last.
     value = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    if not half or not value.is_floating_point():
+    if not half or not value.is_floating_point() or name.endswith('running_var'):
         return value
     halved = value.half()
     if torch.isfinite(value).all() and not torch.isfinite(halved).all():

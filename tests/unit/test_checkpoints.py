@@ -286,6 +286,13 @@ def test_half_on_disk_is_float32_in_memory(ours, tmp_path, suffix):
         assert torch.allclose(value.float(), ours.state_dict[name].float(), atol=1e-3)
 
 
+def test_variances_past_the_range_of_float16_survive_it(ours, tmp_path):
+    name = 'image_net.stages.conv4.6.running_var'
+    large = {**ours.state_dict, name: torch.full_like(ours.state_dict[name], 198_220.0)}
+    save_checkpoint(large, tmp_path / 'a.safetensors', half=True)
+    assert torch.equal(load_checkpoint(tmp_path / 'a.safetensors').state_dict[name], large[name])
+
+
 def test_channels_last_and_shared_tensors_are_saved(tmp_path):
     model = narrow_model().to(memory_format=torch.channels_last)
     model.instance_net = model.image_net
