@@ -3,6 +3,9 @@
 #   python tools/train.py configs/insta/photos/insta_full_photos_w025_128x128.py --cfg-options load_from=FIRST_PART.pth
 _base_ = ['./insta_full_photos_w025_64x64.py']
 
+# Chosen on the held-back photos.
+model = dict(decoder=dict(temperature=0.6))
+
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='RandomCropPhoto', min_side=0.7),
