@@ -1,4 +1,5 @@
-# Second part: the same network at 128 x 128, from the first part's averaged weights. These weights ship.
+# Second part: the same network at 128 x 128, from the first part's averaged weights. These weights ship; their card in
+# projects/insta_colorization/weights has the figures. About 21 minutes on one core (AMX bfloat16).
 #   python tools/dataset_converters/prepare_photos.py PHOTOS... --size 144 --out data/photos_144
 #   python tools/train.py configs/insta/photos/insta_full_photos_w025_128x128.py --cfg-options load_from=FIRST_PART.pth
 _base_ = ['./insta_full_photos_w025_64x64.py']
