@@ -9,14 +9,14 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.models import GrayBaseline
 from insta_colorization.models.assembly import colorizer_for
-from insta_colorization.recipes import find_config
+from insta_colorization.recipes import load_config
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     args = parser.parse_args()
 
-    cfg = Config.fromfile(find_config(args.config))
+    cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     DefaultScope.get_instance('test', scope_name=cfg.default_scope)
     model = colorizer_for(load_checkpoint(args.checkpoint), cfg.model) if args.checkpoint else GrayBaseline()

@@ -1,6 +1,7 @@
 """What the networks look at: the photo and its instances, each squashed to a square."""
 
 import numpy as np
+import torch
 from PIL import Image
 
 from .structures import Instances
@@ -42,3 +43,8 @@ def crop_instances(image: np.ndarray, instances: Instances, size: int) -> np.nda
         )
     crops = [resize_photo(image[y0:y1, x0:x1], size) for x0, y0, x1, y1 in instances.in_pixels().tolist()]
     return np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """A copy of an image or of images, (*, H, W, 3) of any dtype, as a tensor (*, 3, H, W)."""
+    return torch.from_numpy(np.array(image)).movedim(-1, -3)

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from PIL import Image
@@ -23,16 +21,15 @@ from torch import Tensor
 
 from .archive import DEFAULT_SUFFIX, Job, plan
 from .checkpoints import load_checkpoint
-from .colorspace import from_network, lab_to_rgb, rgb_to_lab, to_network
-from .crops import crop_instances, resize_photo
+from .crops import crop_instances, resize_photo, to_tensor
 from .detectors import InstanceDetector, build_detector
-from .imaging import Photo, write_photo
+from .imaging import Photo, write_photo, write_whole
 from .models.assembly import colorizer_for
 from .models.backbone import STRIDE
 from .models.colorizers import Colorizer, InstColorizer
 from .recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from .registry import SCOPE
-from .rendering import Upsampling, check_controls, colorize_pixels
+from .rendering import Upsampling, check_controls, clipped_rgb, colorize_pixels
 from .selection import select
 from .structures import ColorizationSample, Instances
 from .visualization import fusion_sheet, parse_rows, recorded_shares, sheet
@@ -333,9 +330,9 @@ class ColorizationInferencer(BaseInferencer):
             `inputs` with `image` (3, S, S) uint8 and, where instances are coloured, `crops` (R, 3, S, S) uint8;
             `data_samples`, a `ColorizationSample` with the instances.
         """
-        inputs = {'image': _to_tensor(resize_photo(image, self.input_size))}
+        inputs = {'image': to_tensor(resize_photo(image, self.input_size))}
         if self.fused:
-            inputs['crops'] = _to_tensor(crop_instances(image, instances, self.input_size))
+            inputs['crops'] = to_tensor(crop_instances(image, instances, self.input_size))
         return {'inputs': inputs, 'data_samples': ColorizationSample(instances=replace(instances, masks=None))}
 
     def _fusion_rows(self, show_fusion: Sequence[str] = ()) -> list[str]:
@@ -445,7 +442,7 @@ class ColorizationInferencer(BaseInferencer):
             for name, looked_at in _sheets(item, sample, picture, show_instances).items():
                 write_photo(looked_at, target.with_name(f'{target.name}.{name}.png'))
             if save_json:
-                _write_text(json.dumps(record, indent=1) + '\n', target.with_name(f'{target.name}.json'))
+                write_whole((json.dumps(record, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
             # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
             write_photo(_with_picture(item.photo, picture), target)
         return {'predictions': predictions, 'visualization': pictures}
@@ -484,12 +481,7 @@ def native_rgb(image: np.ndarray, ab: Tensor) -> np.ndarray:
     Returns:
         (256, 256, 3) uint8.
     """
-    rgb = _to_tensor(resize_photo(image, NATIVE_SIZE)).float() / 255
-    lightness, _ = to_network(rgb_to_lab(rgb))
-    if ab.shape[-2:] != lightness.shape[-2:]:
-        ab = F.interpolate(ab[None], lightness.shape[-2:], mode='bilinear', align_corners=False)[0]
-    rgb = lab_to_rgb(from_network(lightness, ab)).clamp(0, 1)
-    return (rgb * 255).round().byte().movedim(0, -1).numpy()
+    return clipped_rgb(to_tensor(resize_photo(image, NATIVE_SIZE)), ab).movedim(0, -1).numpy()
 
 
 def _sheets(
@@ -540,11 +532,6 @@ def _reason(error: Exception, job: Job) -> str:
     return text if job.name in text else f'{job.name}: {text}'
 
 
-def _to_tensor(image: np.ndarray) -> Tensor:
-    """(*, H, W, 3) -> (*, 3, H, W)."""
-    return torch.from_numpy(np.array(image)).movedim(-1, -3)
-
-
 def _with_picture(photo: Photo, picture: np.ndarray) -> Photo:
     """The photo with its colours; at native size its alpha follows."""
     if picture.shape == photo.pixels.shape:
@@ -570,13 +557,3 @@ def _make_folder(folder: Path) -> None:
         raise OSError(f'cannot write to the folder {folder}: {reason}') from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(f'cannot write to the folder {folder}: Permission denied')
-
-
-def _write_text(text: str, path: Path) -> None:
-    part = path.with_name(f'.{uuid.uuid4().hex}.tmp')
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

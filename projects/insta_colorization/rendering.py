@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from insta_colorization.colorspace import AB_RANGE, compress_chroma, lab_to_rgb, pixel_lightness
+from insta_colorization.colorspace import (
+    AB_RANGE,
+    compress_chroma,
+    from_network,
+    lab_to_rgb,
+    pixel_lightness,
+    rgb_to_lab,
+    to_network,
+)
 
 Upsampling = Literal['guided', 'bilinear']
 
@@ -70,6 +78,21 @@ def colorize_pixels(
             lab[1:] *= strength
         _store(lab_to_rgb(lab), result[strip])
     return result
+
+
+def clipped_rgb(photo: Tensor, ab: Tensor) -> Tensor:
+    """Joins a photograph's lightness with predicted colour as the published code does: clipped to sRGB and rounded.
+
+    Args:
+        photo: (3, H, W) uint8 RGB.
+        ab: (2, h, w) in network units; brought to H x W bilinearly.
+
+    Returns:
+        (3, H, W) uint8 RGB.
+    """
+    lightness, _ = to_network(rgb_to_lab(photo.float() / 255))
+    ab = F.interpolate(ab[None].float(), size=photo.shape[-2:], mode='bilinear', align_corners=False)[0]
+    return (lab_to_rgb(from_network(lightness, ab)).clamp(0, 1) * 255).round().byte()
 
 
 def guided_coefficients(lightness: Tensor, ab: Tensor, radius: int = _RADIUS, flat: float = _FLAT_VARIANCE) -> Tensor:

@@ -105,6 +105,7 @@ def trained(tmp_path_factory) -> Path:
         synthetic_photo(generator).save(source / f'{index:02}.jpg')
     Image.new('RGB', (80, 60), (90, 90, 90)).save(source / 'grey.png')
     (source / 'broken.jpg').write_bytes(b'no photo')
+    synthetic_photo(generator).save(source / '00.png')
 
     counted = run_tool(
         'dataset_converters/prepare_photos.py', 'source', '--size', 40, '--out', 'photos', '--jobs', 1, cwd=folder
@@ -140,7 +141,7 @@ def logged(folder: Path) -> list[dict]:
 @pytest.mark.slow
 class TestTraining:
     def test_photos_are_prepared(self, trained):
-        assert '1 broken, 1 grey, 24 kept' in (trained / 'prepare.log').read_text()
+        assert '1 broken, 1 grey, 24 kept, 1 of a name that another photo has' in (trained / 'prepare.log').read_text()
         train, val = ((trained / 'photos' / f'{name}.txt').read_text().split() for name in ('train', 'val'))
         assert len(train) + len(val) == 24
         assert len(val) > 0

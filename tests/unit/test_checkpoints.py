@@ -78,15 +78,6 @@ def _scope():
 
 
 @pytest.fixture
-def one_thread():
-    """Threads that wait for each other on a busy machine make a training step of this size take seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def files() -> dict[str, dict[str, Tensor]]:
     trunk = recorded('insta_G')
     return {'GComp': fake(trunk, 1), 'G': fake(trunk, 2), 'GF': fake(recorded('insta_GF'), 3)}
@@ -598,7 +589,6 @@ def training(tmp_path: Path, iterations: int, **kwargs) -> Runner:
     return run
 
 
-@pytest.mark.usefixtures('one_thread')
 def test_the_runners_own_files(tmp_path):
     training(tmp_path, 2)
     path = tmp_path / 'work' / 'iter_2.pth'

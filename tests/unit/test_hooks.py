@@ -1,6 +1,5 @@
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +39,6 @@ class Photos(Dataset):
         self.seen.append((index, shift))
         photo = self.photos[index].roll(shift, dims=-1)
         return {'inputs': {'image': photo}, 'data_samples': ColorizationSample(gt_rgb=photo)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, and on a busy machine each hand-over between them takes long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

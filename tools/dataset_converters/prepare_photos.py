@@ -4,8 +4,9 @@
 
 SRC is a folder or a tar of photos. `--out` receives them as PNG under their own relative names, with `train.txt` and
 `val.txt`: one photo in ten, chosen by its name, is held back for validation. Photos whose ab spans less than
-10 Lab units (grey ones) are counted and left out, as the published training does. Photos that exist are kept, so a
-stopped run is resumed by repeating it.
+10 Lab units (grey ones) are counted and left out, as the published training does; of photos whose names differ only in
+their suffix the first is taken and the others are counted. Photos that exist are kept, so a stopped run is resumed by
+repeating it.
 """
 
 import argparse
@@ -18,27 +19,27 @@ from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.progress import track
 
 from insta_colorization.colorspace import rgb_to_lab
+from insta_colorization.crops import resize_photo, to_tensor
+from insta_colorization.imaging import READABLE_SUFFIXES, ImageReadError, load_rgb
 
 MIN_AB_RANGE = 10
-SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp'}
 
 
 def photos(source: Path) -> Iterator[tuple[str, bytes]]:
     """Relative name and file content of every photo in a folder or a tar."""
     if source.is_dir():
         for path in sorted(source.rglob('*')):
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in READABLE_SUFFIXES:
                 yield str(path.relative_to(source)), path.read_bytes()
         return
     with tarfile.open(source) as archive:
         for member in archive:
-            if Path(member.name).suffix.lower() in SUFFIXES:
+            if Path(member.name).suffix.lower() in READABLE_SUFFIXES:
                 yield member.name, archive.extractfile(member).read()
 
 
@@ -50,16 +51,15 @@ def prepare(item: tuple[str, bytes], size: int, out: Path) -> tuple[str, str]:
     if target.exists():
         return relative, 'kept'
     try:
-        photo = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert('RGB')
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        photo = resize_photo(load_rgb(io.BytesIO(content)), size)
+    except ImageReadError:
         return relative, 'broken'
-    photo = photo.resize((size, size), Image.Resampling.BILINEAR)
-    ab = rgb_to_lab(torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255)[1:].flatten(1)
+    ab = rgb_to_lab(to_tensor(photo) / 255)[1:].flatten(1)
     if (ab.amax(dim=1) - ab.amin(dim=1)).max() < MIN_AB_RANGE:
         return relative, 'grey'
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix('.part')
-    photo.save(part, 'PNG', compress_level=1)
+    Image.fromarray(photo).save(part, 'PNG', compress_level=1)
     part.replace(target)
     return relative, 'kept'
 
@@ -74,13 +74,16 @@ def main() -> None:
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
-    fates, lists = Counter(), {'train': [], 'val': []}
+    kept, fates, lists = set(), Counter(), {'train': [], 'val': []}
     items = (item for source in args.source for item in photos(source))
     with Pool(args.jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         work = partial(prepare, size=args.size, out=args.out)
         for name, fate in track(pool.imap(work, items, chunksize=16), description='photos', total=None):
+            if fate == 'kept' and name in kept:
+                fate = 'of a name that another photo has'
             fates[fate] += 1
             if fate == 'kept':
+                kept.add(name)
                 held_back = zlib.crc32(Path(name).with_suffix('').as_posix().encode()) % 10 == 0
                 lists['val' if held_back else 'train'].append(name)
     for subset, names in lists.items():

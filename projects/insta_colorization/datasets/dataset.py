@@ -5,9 +5,8 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
+from insta_colorization.imaging import READABLE_SUFFIXES
 from insta_colorization.registry import DATASETS
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.bmp')
 
 
 @DATASETS.register_module()
@@ -39,7 +38,9 @@ class ColorizationDataset(BaseDataset):
             names = [line for line in Path(self.ann_file).read_text().splitlines() if line]
             paths = [folder / name for name in names]
         else:
-            paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+            paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in READABLE_SUFFIXES)
         if not paths:
-            raise ValueError(f'{self.ann_file or folder} names no photo with one of the suffixes {", ".join(SUFFIXES)}')
+            known = ', '.join(READABLE_SUFFIXES)
+            raise ValueError(f'{self.ann_file or folder} names no photo with one of the suffixes {known}')
+
         return [{'img_path': str(path)} for path in paths]

@@ -6,29 +6,24 @@ RGB -> Lab happens once, on the device, in the data preprocessor.
 import logging
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
-from PIL import Image, ImageOps
 
-from insta_colorization.crops import resize_photo
+from insta_colorization.crops import resize_photo, to_tensor
+from insta_colorization.imaging import ImageReadError, load_rgb
 from insta_colorization.registry import TRANSFORMS
 from insta_colorization.structures import ColorizationSample
 
 
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Reads `results['img_path']`, EXIF-oriented, any mode Pillow knows; an unreadable photo is logged and gives None.
-
-    Not by `imaging.read_photo`: libvips hangs in the forked workers of a data loader once the parent has used it.
-    """
+    """Reads `results['img_path']` by `imaging.load_rgb`; an unreadable photo is logged and gives None."""
 
     def transform(self, results: dict) -> dict | None:  # noqa: D102
         try:
-            with Image.open(results['img_path']) as photo:
-                results['img'] = np.array(ImageOps.exif_transpose(photo).convert('RGB'))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            print_log(f'skipped {results["img_path"]}: {error}', logger='current', level=logging.WARNING)
+            results['img'] = load_rgb(results['img_path'])
+        except ImageReadError as error:
+            print_log(f'skipped: {error}', logger='current', level=logging.WARNING)
             return None
         results['image_size'] = results['img'].shape[:2]
         return results
@@ -95,11 +90,7 @@ class PackColorization(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:  # noqa: D102
-        image = _to_tensor(results['img'])
-        sample = ColorizationSample(gt_rgb=_to_tensor(results['truth']) if 'truth' in results else image)
+        image = to_tensor(results['img'])
+        sample = ColorizationSample(gt_rgb=to_tensor(results['truth']) if 'truth' in results else image)
         sample.set_metainfo({key: results[key] for key in ('img_path', 'image_size') if key in results})
         return {'inputs': {'image': image}, 'data_samples': sample}
-
-
-def _to_tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

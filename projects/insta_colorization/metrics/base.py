@@ -3,26 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from insta_colorization.colorspace import from_network, lab_to_rgb, rgb_to_lab, to_network
-
-
-def predicted_rgb(truth: Tensor, ab: Tensor) -> Tensor:
-    """Joins the truth's own lightness with predicted colour, clipped and rounded.
-
-    Args:
-        truth: (3, H, W) uint8 RGB.
-        ab: (2, h, w) in network units; brought to H x W bilinearly.
-
-    Returns:
-        (3, H, W) uint8 RGB.
-    """
-    lightness, _ = to_network(rgb_to_lab(truth.float() / 255))
-    ab = F.interpolate(ab[None].float(), size=truth.shape[-2:], mode='bilinear', align_corners=False)[0]
-    return (lab_to_rgb(from_network(lightness, ab)).clamp(0, 1) * 255).round().byte()
+from insta_colorization.rendering import clipped_rgb
 
 
 class PhotoMetric(BaseMetric):
@@ -31,7 +15,7 @@ class PhotoMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:  # noqa: D102
         for sample in data_samples:
             truth = sample['gt_rgb'].cpu()
-            self.results.append(self.measure(truth, predicted_rgb(truth, sample['pred_ab'].cpu())))
+            self.results.append(self.measure(truth, clipped_rgb(truth, sample['pred_ab'].cpu())))
 
     def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, float]:
         """Values of one photo from truth and prediction, (3, H, W) uint8 RGB."""

@@ -38,13 +38,19 @@ class TestLoadPhoto:
         np.testing.assert_array_equal(results['img'], np.rot90(image, -1))
         assert results['image_size'] == (30, 20)
 
-    @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1', 'I;16'])
+    @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1'])
     def test_every_mode_becomes_rgb(self, mode, tmp_path):
         path = tmp_path / 'photo.tif'
-        levels = np.zeros((4, 6), np.uint16) if mode == 'I;16' else None
-        (Image.fromarray(levels) if mode == 'I;16' else Image.new(mode, (6, 4))).save(path)
+        Image.new(mode, (6, 4), (100, 50, 20, 255) if mode == 'RGBA' else 1).save(path)
 
         assert LoadPhoto()({'img_path': str(path)})['img'].shape == (4, 6, 3)
+
+    def test_sixteen_bit_grey_is_scaled_not_cut_off(self, tmp_path):
+        levels = np.array([[0, 128 * 257, 65535]], np.uint16)
+        Image.fromarray(levels).save(tmp_path / 'photo.png')
+
+        loaded = LoadPhoto()({'img_path': str(tmp_path / 'photo.png')})['img']
+        np.testing.assert_array_equal(loaded, np.repeat([[[0], [128], [255]]], 3, axis=2))
 
     def test_unreadable_gives_none(self, tmp_path):
         (tmp_path / 'photo.png').write_text('no photo')

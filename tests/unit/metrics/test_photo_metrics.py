@@ -6,7 +6,7 @@ from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
 from insta_colorization.metrics import PSNR, Colorfulness, colorfulness
-from insta_colorization.metrics.base import predicted_rgb
+from insta_colorization.rendering import clipped_rgb
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def grey(photo: torch.Tensor) -> torch.Tensor:
 class TestPredictedRgb:
     def test_the_true_colours_give_the_photo_back(self, photos):
         for photo in photos:
-            assert (predicted_rgb(photo, true_ab(photo)).int() - photo.int()).abs().max() <= 1
+            assert (clipped_rgb(photo, true_ab(photo)).int() - photo.int()).abs().max() <= 1
 
     def test_no_colour_gives_a_grey_photo_of_the_same_lightness(self, photos):
-        rgb = predicted_rgb(photos[0], grey(photos[0])).movedim(0, -1).numpy()
+        rgb = clipped_rgb(photos[0], grey(photos[0])).movedim(0, -1).numpy()
 
         assert np.ptp(rgb.astype(int), axis=-1).max() <= 1
         lightness = rgb2lab(photos[0].movedim(0, -1).numpy())[..., 0]
@@ -41,13 +41,13 @@ class TestPredictedRgb:
     def test_smaller_ab_is_brought_to_the_photos_size(self, photos):
         even = torch.full((2, 1, 1), 0.1)
 
-        full = predicted_rgb(photos[0], even.expand(2, 24, 32))
-        assert torch.equal(predicted_rgb(photos[0], even), full)
+        full = clipped_rgb(photos[0], even.expand(2, 24, 32))
+        assert torch.equal(clipped_rgb(photos[0], even), full)
 
 
 def test_psnr_is_scikit_images(photos):
     truth = photos[0]
-    prediction = predicted_rgb(truth, grey(truth))
+    prediction = clipped_rgb(truth, grey(truth))
 
     value = PSNR().measure(truth, prediction)['dB']
 
@@ -80,7 +80,7 @@ def test_through_mmengines_evaluator(photos):
     evaluator.process(data_samples=samples[2:], data_batch={})
     values = evaluator.evaluate(size=3)
 
-    single = [PSNR().measure(p, predicted_rgb(p, ab))['dB'] for p, ab in zip(photos, predictions, strict=True)]
+    single = [PSNR().measure(p, clipped_rgb(p, ab))['dB'] for p, ab in zip(photos, predictions, strict=True)]
     assert values['PSNR/dB'] == pytest.approx(np.mean(single))
     assert values['PSNR/dB_median'] == pytest.approx(np.median(single))
     assert values['CF/truth'] == pytest.approx(np.mean([colorfulness(photo) for photo in photos]))
