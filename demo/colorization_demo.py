@@ -10,25 +10,18 @@ import argparse
 import logging
 import os
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from insta_colorization.cli import Parser, run_command
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 # What the command line passes on to the inferencer's constructor and to its call.
-BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'input_size')
+BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'input_size', 'decoder', 'precision', 'compiled')
 CALLED = ('out_dir', 'recursive', 'suffix', 'overwrite', 'batch_size', 'native_size', 'upsampling', 'saturation')
-CALLED += ('strength', 'show_instances', 'show_fusion', 'save_json')
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Prints the sentence and exits with status 2."""
-        self.exit(2, f'error: {message}; --help lists the options\n')
+CALLED += ('strength', 'show_instances', 'show_fusion', 'save_json', 'crop_budget', 'workers')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,6 +49,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     output.add_argument('--json', dest='save_json', action='store_true', help='write the instances as JSON')
 
     colour = parser.add_argument_group('colour')
+    colour.add_argument(
+        '--decoder', metavar='NAME', help="regression or annealed-mean[:T], more vivid; default: the weights' own"
+    )
     colour.add_argument('--native-size', action='store_true', help='256 x 256 as the published code writes')
     colour.add_argument('--upsampling', help='how colour gets to full size: guided or bilinear')
     colour.add_argument('--saturation', type=float, help='factor on the chroma')
@@ -71,7 +67,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
     networks = parser.add_argument_group('networks')
     networks.add_argument('--device', help='auto, cpu, cuda or cuda:N')
+    networks.add_argument('--precision', help='auto, fp32, bf16 or fp16; auto is bf16 where the device has it')
+    networks.add_argument(
+        '--compile', dest='compiled', action='store_true', help='compile the networks; pays for many photos'
+    )
     networks.add_argument('--batch-size', type=int, help='photos that go through the networks at once; default: 1')
+    networks.add_argument(
+        '--crop-budget', type=int, metavar='N', help='objects that the photos of a batch have at most; default: 32'
+    )
+    networks.add_argument(
+        '--workers', type=int, metavar='N', help='threads that read and write photos; default: one a processor, up to 4'
+    )
     networks.add_argument('--input-size', type=int, help="side of what the networks see; default: the weights' own")
     return parser.parse_args(argv)
 
@@ -110,21 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
     logging.basicConfig(format='%(message)s')
     logging.getLogger('insta_colorization').setLevel(logging.DEBUG if args.debug else logging.INFO)
-    try:
-        return 1 if run(args) else 0
-    except KeyboardInterrupt:
-        print('stopped; repeat the command to go on', file=sys.stderr)
-        return 130
-    except Exception as error:
-        if args.debug:
-            traceback.print_exc()
-            return 1
-        sentence = ' '.join(str(error).split())
-        if isinstance(error, ValueError | OSError | ImportError):
-            print(f'error: {sentence}', file=sys.stderr)
-        else:
-            print(f'error: unexpected {type(error).__name__}: {sentence}; --debug shows where', file=sys.stderr)
-        return 1
+    return run_command(
+        lambda: 1 if run(args) else 0, debug=args.debug, when_stopped='stopped; repeat the command to go on'
+    )
 
 
 if __name__ == '__main__':

@@ -1,55 +1,118 @@
 """Measures a checkpoint on a config's test photos.
 
-    python tools/test.py CONFIG [CHECKPOINT] [--out metrics.json] [--work-dir DIR] [--cfg-options KEY=VALUE...]
+    python tools/test.py CONFIG [CHECKPOINT] [--out RESULTS.json] [--work-dir DIR] [--cfg-options KEY=VALUE...]
 
-CHECKPOINT may have any known layout. Without one, photos left grey are measured, as the baseline.
+CHECKPOINT may have any known layout and come from any training stage. Without one, photos left grey are measured, as
+the baseline. The numbers come with the protocol that they were measured by; tools/analysis_tools/report.py makes tables
+of the JSON files.
 """
 
 import argparse
-import json
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import DictAction
-from mmengine.registry import DefaultScope
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
+from torch import nn
 
 from insta_colorization.checkpoints import load_checkpoint
+from insta_colorization.cli import Parser, run_command
+from insta_colorization.evaluation import as_text, check_boxes, document, write_results
+from insta_colorization.launchers import use_launcher
+from insta_colorization.metrics import PhotoMetric
 from insta_colorization.models import GrayBaseline
 from insta_colorization.models.assembly import colorizer_for
+from insta_colorization.models.decoders import parse_decoder
 from insta_colorization.recipes import load_config
 
 
-def main() -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', type=Path, help='config whose test photos and metrics are used')
+class Tester(Runner):
+    """A runner whose processes each measure photos of their own with a plain model.
+
+    `DistributedDataParallel` is for gradients, and refuses a model without any.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:  # noqa: D102
+        return model.to(get_device())
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument('config', help='config whose test photos and metrics are used, by path or name')
     parser.add_argument('checkpoint', nargs='?', help='weights, a file or a folder')
-    parser.add_argument('--out', type=Path, help='JSON file for the metrics')
-    parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
+    parser.add_argument('--out', type=Path, help='JSON file for the results')
+    parser.add_argument(
+        '--work-dir', type=Path, help='folder for logs and metrics.json; default work_dirs/<config name>'
+    )
+    parser.add_argument('--decoder', help='regression, annealed-mean or annealed-mean:TEMPERATURE')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    args = parser.parse_args()
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
+    args = parser.parse_args(argv)
+    try:
+        args.decoder = parse_decoder(args.decoder) if args.decoder else None
+    except ValueError as error:
+        parser.error(str(error))
+    if args.decoder and not args.checkpoint:
+        parser.error('--decoder needs a checkpoint, because photos left grey are not decoded')
+    if args.out and args.out.is_dir():
+        parser.error(f'--out must be a file, but {args.out} is a folder')
+    # Old launchers say it by argument, MMEngine reads the environment.
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
 
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, prints and writes; returns the exit status."""
     cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    DefaultScope.get_instance('test', scope_name=cfg.default_scope)
-    model = colorizer_for(load_checkpoint(args.checkpoint), cfg.model) if args.checkpoint else GrayBaseline()
-    runner = Runner(
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}')
+    results = measure(cfg, args)
+    if is_main_process():
+        print(as_text(results))
+        for path in filter(None, (Path(cfg.work_dir) / 'metrics.json', args.out)):
+            write_results(results, path)
+            print(f'wrote {path}')
+    return 0
+
+
+def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
+    """The results as `evaluation.document` has them; empty in all processes but the main one."""
+    check_boxes(cfg)
+    checkpoint = load_checkpoint(args.checkpoint) if args.checkpoint else None
+    model = colorizer_for(checkpoint, cfg.model, args.decoder) if checkpoint else GrayBaseline()
+    use_launcher(cfg, args.launcher)
+    tester = Tester(
         model,
-        work_dir=args.work_dir or f'work_dirs/{args.config.stem}',
+        work_dir=cfg.work_dir,
         test_dataloader=cfg.test_dataloader,
         test_evaluator=cfg.test_evaluator,
         test_cfg=cfg.test_cfg,
         default_scope=cfg.default_scope,
         env_cfg=cfg.env_cfg,
         launcher=args.launcher,
-        experiment_name=f'test_{args.config.stem}',
+        experiment_name=f'test_{Path(cfg.filename).stem}',
         cfg=cfg,
     )
-    metrics = runner.test()
-    if args.out:
-        args.out.write_text(json.dumps(metrics, indent=1) + '\n')
+    values = tester.test()
+    if not is_main_process():
+        return {}
+    metrics = [metric for metric in tester.test_loop.evaluator.metrics if isinstance(metric, PhotoMetric)]
+    return document(cfg, values, metrics, model, checkpoint)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    args = parse_args(argv)
+    return run_command(lambda: run(args), debug=args.debug, when_stopped='stopped; nothing was written')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,38 +1,194 @@
 """Trains a colorizer from a config.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--cfg-options KEY=VALUE...]
+    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--cfg-options KEY=VALUE ...]
 
-Checkpoints and logs go to the work folder; `--resume` goes on from the last checkpoint there.
+Checkpoints and logs go to the work folder. A stage that begins with another one's networks takes that one's checkpoint:
+`--cfg-options load_from=FILE`. Several processes: tools/dist_train.sh and tools/slurm_train.sh.
 """
 
 import argparse
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
+import torch
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from insta_colorization.checkpoints import load_from_local
+from insta_colorization.cli import Parser, run_command
+from insta_colorization.launchers import use_launcher
 from insta_colorization.recipes import load_config
 
+# The stage that a model trains, and the one whose checkpoint it begins with.
+LATER_STAGES = {'InstanceColorizer': (2, 1), 'InstColorizer': (3, 2)}
+AMP_WRAPPERS = ('AmpOptimWrapper', 'BFloat16OptimWrapper')
 
-def main() -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', type=Path, help='training config')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default work_dirs/<config name>')
-    parser.add_argument('--resume', nargs='?', const='auto', help='go on from this checkpoint, or from the last one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
+logger = logging.getLogger('insta_colorization')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument('config', help='training config, by path or name')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/<config name>')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or from the last one in the work folder',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help="scale the learning rate by the batch size over the config's"
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that override the config'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    args = parser.parse_args()
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers')
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
+    return parser.parse_args(argv)
 
+
+def training_config(args: argparse.Namespace) -> Config:
+    """The config as the command line wants it.
+
+    Raises:
+        FileNotFoundError: the config or a checkpoint does not exist.
+        ValueError: the settings do not fit each other; the sentence says which.
+    """
     cfg = load_config(args.config)
-    cfg.launcher = args.launcher
     cfg.merge_from_dict(args.cfg_options or {})
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{args.config.stem}'
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    if args.resume is not None:
+        resume(cfg, last_checkpoint(Path(cfg.work_dir)) if args.resume == '' else Path(args.resume))
+    check_start(cfg)
+    if args.amp:
+        use_mixed_precision(cfg)
+    if args.auto_scale_lr:
+        scale_learning_rate(cfg)
+    leave_out_missing_tensorboard(cfg)
+    return cfg
+
+
+def last_checkpoint(work_dir: Path) -> Path:
+    """The checkpoint that the work folder's `last_checkpoint` names; the folder may have been moved since.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    pointer = work_dir / 'last_checkpoint'
+    if not pointer.is_file():
+        raise FileNotFoundError(
+            f'--resume finds no checkpoint in {work_dir}; leave it out for the first start, or name a checkpoint'
+        )
+    named = Path(pointer.read_text().strip())
+    for path in (named, work_dir / named.name):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f'{pointer} names the checkpoint {named}, but it does not exist')
+
+
+def resume(cfg: Config, checkpoint: Path) -> None:
+    """Has the training go on from a checkpoint, with the seed it began with.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or is no checkpoint of a training.
+    """
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f'the checkpoint {checkpoint} to resume from does not exist')
+    content = load_from_local(str(checkpoint), map_location='cpu')
+    if not isinstance(content, dict) or not {'meta', 'optimizer', 'message_hub'} <= content.keys():
+        raise ValueError(
+            f'{checkpoint} holds no state of a training to resume; begin one with its weights by '
+            f'--cfg-options load_from={checkpoint}'
+        )
+    cfg.resume, cfg.load_from = True, str(checkpoint)
+    # The runner takes the seed from the checkpoint as well, but only after the order of the photos was made.
+    cfg.merge_from_dict({'randomness.seed': content['meta']['seed']})
+
+
+def check_start(cfg: Config) -> None:
+    """Checks that there are the weights to begin with.
+
+    Raises:
+        FileNotFoundError: `load_from` does not exist.
+        ValueError: a later stage has no `load_from`, or it does not exist.
+    """
+    start = cfg.get('load_from')
+    exists = start and ('://' in start or Path(start).exists())
+    model = cfg.model.type.rpartition('.')[2]
+    if not exists and model in LATER_STAGES:
+        stage, previous = LATER_STAGES[model]
+        fault = f'{start} does not exist' if start else 'none is given'
+        raise ValueError(
+            f"{Path(cfg.filename).name} trains stage {stage}, which begins with stage {previous}'s checkpoint, but "
+            f'{fault}; name it with --cfg-options load_from=FILE'
+        )
+    if start and not exists:
+        raise FileNotFoundError(f'the checkpoint {start} to begin with (load_from) does not exist')
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Makes the optimizer's wrapper one that autocasts, with all its other settings.
+
+    Raises:
+        ValueError: the config's wrapper is of a kind that has no counterpart.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind in AMP_WRAPPERS:
+        return
+    if kind != 'OptimWrapper':
+        raise ValueError(f'--amp replaces an OptimWrapper, but the config has a {kind}')
+    on_gpu = torch.cuda.is_available()
+    cfg.merge_from_dict({'optim_wrapper.type': AMP_WRAPPERS[0 if on_gpu else 1]})
+    if on_gpu:
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def scale_learning_rate(cfg: Config) -> None:
+    """Has the runner scale the learning rate by the batch of all processes over the config's base batch.
+
+    Raises:
+        ValueError: the config does not say for which batch size its learning rate is.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size, but the config has none')
+    cfg.auto_scale_lr.enable = True
+
+
+def leave_out_missing_tensorboard(cfg: Config) -> None:
+    """Takes TensorBoard out of the config's visualizer where it is not installed."""
+    backends = cfg.get('visualizer', {}).get('vis_backends', [])
+    others = [backend for backend in backends if backend['type'] != 'TensorboardVisBackend']
+    if len(others) < len(backends) and importlib.util.find_spec('tensorboard') is None:
+        cfg.visualizer.vis_backends = others
+        logger.warning('there will be no files for TensorBoard, which is not installed: pip install tensorboard')
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains; returns the exit status."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = training_config(args)
+    use_launcher(cfg, args.launcher)
     Runner.from_cfg(cfg).train()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0, 1 after an error, 130 when stopped."""
+    args = parse_args(argv)
+    logging.basicConfig(format='%(message)s')
+    logger.setLevel(logging.INFO)
+    stopped = 'stopped; repeat the command with --resume to go on from the last checkpoint'
+    return run_command(lambda: train(args), debug=args.debug, when_stopped=stopped)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -26,6 +26,8 @@ LAYOUTS = ('ours', 'instacolorization', 'mmagic', 'siggraph17')
 PUBLISHED_FILES = {'image_net': 'latest_net_GComp', 'instance_net': 'latest_net_G', 'fusion_net': 'latest_net_GF'}
 MMAGIC_PREFIXES = {'image_net': 'image_model', 'instance_net': 'instance_model', 'fusion_net': 'fusion_model'}
 NETWORKS = tuple(PUBLISHED_FILES)
+# What the checkpoints of the three training stages hold.
+STAGES = {NETWORKS[:count]: f'stage {count}' for count in (1, 2, 3)}
 
 
 class PublishedNames(NamedTuple):
@@ -283,7 +285,7 @@ def require_fit(shapes: Shapes, weights: Mapping[str, Tensor], source: str, mode
     has, needs = networks_of(weights), networks_of(shapes)
     if lacking := [network for network in needs if network not in has]:
         raise CheckpointError(
-            f'{source} has no {" and no ".join(lacking)}, which {model} needs (it has {", ".join(has)})'
+            f'{source} has no {" and no ".join(lacking)}, which {model} needs (it has {describe(has)})'
         )
     if extra := [network for network in has if network not in needs]:
         raise CheckpointError(f'{source} also holds {" and ".join(extra)}, which {model} has no place for')
@@ -331,6 +333,12 @@ def networks_of(names: Iterable[str]) -> tuple[str, ...]:
     """Which networks our names belong to."""
     first = {name.split('.', 1)[0] for name in names}
     return tuple(network for network in NETWORKS if network in first)
+
+
+def describe(networks: Sequence[str]) -> str:
+    """Networks in words, with the training stage whose checkpoints hold just these."""
+    stage = STAGES.get(tuple(networks))
+    return ', '.join(networks) + (f' ({stage})' if stage else '')
 
 
 def without_module(entries: Mapping[str, Any]) -> dict[str, Any]:

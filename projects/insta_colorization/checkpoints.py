@@ -28,6 +28,7 @@ from .checkpoint_layouts import (
     CheckpointError,
     StateDict,
     common_width,
+    describe,
     find_resemblance,
     identify,
     networks_of,
@@ -190,7 +191,8 @@ def adapt_state_dict(
     """Renames a published layout's entries to ours, in place, and insists that they fit; for `_load_from_state_dict`.
 
     MMEngine's loaders log what does not fit and go on. Neither they nor torch tell a module about `strict=False`, so a
-    colorizer is strict always; `load_into(..., networks=...)` loads a part on purpose.
+    colorizer is strict always; `load_into(..., networks=...)` loads a part on purpose. The checkpoint of the training
+    stage before the model's fits as well: the network that it lacks begins as a copy (`Colorizer.derived`).
 
     Args:
         model: the colorizer that is about to load.
@@ -207,10 +209,32 @@ def adapt_state_dict(
     kind = find_resemblance(weights)
     if kind is None or kind.table.layout != 'ours':
         weights = identify(weights, source).state_dict
-    require_fit(shapes_of(model.state_dict()), weights, source, type(model).__name__)
+    own = model.state_dict()
+    weights = _with_derived(model, own, weights, source)
+    require_fit(shapes_of(own), weights, source, type(model).__name__)
     for full in entries.values():
         del state_dict[full]
     state_dict.update({prefix + name: value for name, value in weights.items()})
+
+
+def _with_derived(model: nn.Module, own: StateDict, weights: StateDict, source: str) -> StateDict:
+    """Weights with which the model can begin its training stage, from those that the stage before it wrote."""
+    derived: Mapping[str, str] = getattr(model, 'derived', {})
+    wanted, held = networks_of(own), networks_of(weights)
+    start = tuple(network for network in wanted if network not in derived)
+    if held == wanted or not derived:
+        return weights
+    if held != start:
+        raise CheckpointError(
+            f'{source} holds {describe(held)}, but {type(model).__name__} starts from {describe(start)} '
+            f'or goes on from {describe(wanted)}'
+        )
+    copies = {}
+    for network, origin in derived.items():
+        for name, value in own.items():
+            if name.startswith(f'{network}.'):
+                copies[name] = weights.get(f'{origin}.{name.removeprefix(f"{network}.")}', value)
+    return {**weights, **copies}
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)

@@ -178,6 +178,28 @@ def ab_to_bins(ab: Tensor) -> Tensor:
     return cells[:, 0] * AB_BINS_PER_AXIS + cells[:, 1]
 
 
+def ab_to_soft_bins(ab: Tensor, neighbours: int = 5, sigma: float = 5.0) -> tuple[Tensor, Tensor]:
+    """The classes around each colour and how near they are (Zhang et al. 2016, section 2.1).
+
+    Args:
+        ab: (N, 2, H, W) in network units.
+        neighbours: K, how many of the nearest classes share a colour, at most 9.
+        sigma: width of the Gaussian by which distance counts, in Lab units.
+
+    Returns:
+        Class indices (N, K, H, W) int64, nearest first, and their shares (N, K, H, W), which add up to 1.
+    """
+    position = (ab * AB_RANGE + AB_RANGE) / AB_BIN_WIDTH
+    steps = torch.arange(-1.0, 2, device=ab.device)
+    around = torch.cartesian_prod(steps, steps).view(1, 9, 2, 1, 1)
+    cells = position.round().clamp(0, AB_BINS_PER_AXIS - 1)[:, None] + around
+    outside = ((cells < 0) | (cells > AB_BINS_PER_AXIS - 1)).any(dim=2)
+    distance = ((cells - position[:, None]) * AB_BIN_WIDTH).square().sum(dim=2).masked_fill(outside, torch.inf)
+    nearest, chosen = distance.topk(neighbours, dim=1, largest=False)
+    index = (cells[:, :, 0] * AB_BINS_PER_AXIS + cells[:, :, 1]).gather(1, chosen)
+    return index.clamp(0, NUM_AB_BINS - 1).long(), (-nearest / (2 * sigma**2)).softmax(dim=1)
+
+
 def ab_bin_centres() -> Tensor:
     """Colours of the 529 classes, (529, 2) in network units; row 23 * i + j is (10 i - 110, 10 j - 110) Lab units."""
     axis = (torch.arange(AB_BINS_PER_AXIS) * AB_BIN_WIDTH - AB_RANGE) / AB_RANGE

@@ -4,10 +4,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -17,16 +17,19 @@ from mmengine.infer import BaseInferencer
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from .archive import DEFAULT_SUFFIX, Job, plan
 from .checkpoints import load_checkpoint
+from .conveyor import Failures, Pace, Prepared, Steps, convey
 from .crops import crop_instances, resize_photo, to_tensor
 from .detectors import InstanceDetector, build_detector
 from .imaging import Photo, write_photo, write_whole
 from .models.assembly import colorizer_for
 from .models.backbone import STRIDE
 from .models.colorizers import Colorizer, InstColorizer
+from .models.decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
+from .precision import Precision, compile_rows, resolve_precision
 from .recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from .registry import SCOPE
 from .rendering import Upsampling, check_controls, clipped_rgb, colorize_pixels
@@ -39,39 +42,6 @@ logger = logging.getLogger(__name__)
 Input = str | os.PathLike[str] | np.ndarray
 Weights = str | Path | Sequence[str | Path]
 NATIVE_SIZE = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A photo on its way to the networks: what was read, what was found, what they get."""
-
-    job: Job
-    photo: Photo
-    instances: Instances
-    data: dict[str, Any]
-
-
-@dataclass
-class _Failures:
-    """Errors of single photos: let through, or turned into the photos' records so that the others go on."""
-
-    collect: bool
-    records: dict[Job, dict[str, Any]] = field(default_factory=dict)
-
-    @contextmanager
-    def of(self, job: Job) -> Iterator[None]:
-        """Within it an error belongs to this photo."""
-        try:
-            yield
-        except ImportError:  # a library that lacks here lacks for every photo
-            raise
-        except Exception as error:
-            if not self.collect:
-                raise
-            reason = _reason(error, job)
-            logger.error('failed: %s', reason)
-            logger.debug('%s', job.name, exc_info=error)
-            self.records[job] = _record(job, 'failed') | {'reason': reason}
 
 
 class ColorizationInferencer(BaseInferencer):
@@ -97,6 +67,11 @@ class ColorizationInferencer(BaseInferencer):
         max_instances: how many instances of a photo are coloured on their own, the best ones.
         min_size: the shortest side of a usable instance, in pixels of the photo.
         input_size: side of the squares that the networks see, a multiple of 8; None for what the weights are made for.
+        decoder: what turns the networks' outputs into colour, 'regression', 'annealed-mean' or 'annealed-mean:T' (see
+            `parse_decoder`); None for what the checkpoint or the config says.
+        precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
+            else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
+        compiled: whether the networks' rows are compiled at their first use, which takes a minute or two.
         show_progress: whether to show a progress bar, on standard error if that is a terminal.
 
     Raises:
@@ -104,7 +79,7 @@ class ColorizationInferencer(BaseInferencer):
         FileNotFoundError: there is no such config.
     """
 
-    forward_kwargs = {'show_fusion'}
+    forward_kwargs = {'show_fusion', 'exact'}
     visualize_kwargs = {'native_size', 'upsampling', 'saturation', 'strength'}
     postprocess_kwargs = {'show_instances', 'save_json'}
 
@@ -120,6 +95,9 @@ class ColorizationInferencer(BaseInferencer):
         max_instances: int = 8,
         min_size: float = 0.0,
         input_size: int | None = None,
+        decoder: str | None = None,
+        precision: Precision = 'auto',
+        compiled: bool = False,
         show_progress: bool = True,
     ) -> None:
         _check_selection(score_thr, max_instances, min_size)
@@ -127,6 +105,10 @@ class ColorizationInferencer(BaseInferencer):
         device = resolve_device(str(device))
         cfg = load_config(model or (DEFAULT_CONFIG if weights is None else PUBLISHED_CONFIG))
         self._wanted_size = input_size
+        self._decoder = None if decoder is None else parse_decoder(decoder)
+        self._automatic = precision == 'auto'
+        self.dtype = resolve_precision(precision, device)
+        self.compiled = compiled
         super().__init__(cfg, weights or DEFAULT_WEIGHTS, device, SCOPE, show_progress)  # type: ignore[arg-type]
         self.max_instances = max_instances
         self.min_size = min_size
@@ -134,24 +116,37 @@ class ColorizationInferencer(BaseInferencer):
         self.wanted_detector = detector
         self._detector: InstanceDetector | None = None
         self._said_colour = False
+        self._saying = Lock()
 
     def _init_model(self, cfg: Config, weights: Weights, device: str) -> Colorizer:  # type: ignore[override]
         checkpoint = load_checkpoint(weights)
-        model = colorizer_for(checkpoint, cfg.model)
+        # Batches are copied to a GPU while it works on the one before.
+        preprocessor = {
+            **cfg.model.get('data_preprocessor', {'type': 'ColorizationPreprocessor'}),
+            'non_blocking': True,
+        }
+        model = colorizer_for(checkpoint, {**cfg.model, 'data_preprocessor': preprocessor}, self._decoder)
         made_for = checkpoint.metadata.get('input_size') or cfg.get('input_size', NATIVE_SIZE)
         self.input_size = int(made_for) if self._wanted_size is None else self._wanted_size
         _check_input_size(self.input_size)
-        used = 'the fused network' if isinstance(model, InstColorizer) else 'the full-image network alone'
+        if self.compiled:
+            for network in model.networks:
+                compile_rows(getattr(model, network))
         logger.info(
-            '%s: %s, width %g, at %d x %d; photos are coloured by %s',
+            '%s: %s, width %g, at %d x %d; photos are coloured by %s, decoded by %s, in %s',
             checkpoint.path.name,
             ', '.join(checkpoint.networks),
             checkpoint.width,
             self.input_size,
             self.input_size,
-            used,
+            'the fused network' if isinstance(model, InstColorizer) else 'the full-image network alone',
+            _title(model.decoder),
+            str(self.dtype).removeprefix('torch.'),
         )
-        return model.to(device)
+        return model.to(device, memory_format=torch.channels_last)
+
+    def _init_visualizer(self, cfg: Config) -> None:  # type: ignore[override]
+        """The config's visualizer is the training's; pictures are this class's own work."""
 
     def _init_pipeline(self, cfg: Config) -> Callable[[Input], dict[str, Any]]:  # type: ignore[override]
         return self._load_data
@@ -175,8 +170,7 @@ class ColorizationInferencer(BaseInferencer):
         """What finds the objects, built when it is first needed."""
         if self._detector is None:
             spec = 'auto' if self.wanted_detector is None else self.wanted_detector
-            device = str(next(self.model.parameters()).device)
-            self._detector = build_detector(spec, device, self.cfg.get('detector'), score_thr=self.score_thr)
+            self._detector = build_detector(spec, str(self._device), self.cfg.get('detector'), score_thr=self.score_thr)
         return self._detector
 
     def __call__(  # type: ignore[override]
@@ -189,6 +183,8 @@ class ColorizationInferencer(BaseInferencer):
         suffix: str = DEFAULT_SUFFIX,
         overwrite: bool = False,
         on_error: Literal['raise', 'collect'] = 'raise',
+        crop_budget: int = 32,
+        workers: int | None = None,
         **kwargs: Any,
     ) -> dict[str, list]:
         """Colours photos; when they are written, memory does not grow with their number.
@@ -199,12 +195,14 @@ class ColorizationInferencer(BaseInferencer):
             inputs: paths, folders, glob patterns, URLs or arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; one
                 or a list.
             return_datasamples: whether `predictions` holds `ColorizationSample`s of the photos done instead of records.
-            batch_size: how many photos go through the networks at once.
+            batch_size: how many photos go through the detector and the networks at once, at most.
             out_dir: folder to write to; None to get the pictures back instead.
             recursive: whether to look into sub-folders, which the results mirror.
             suffix: format of the results, '.png', '.jpg', '.tif', '.webp' or 'same' for each photo's own.
             overwrite: whether results that exist are made again; otherwise they are skipped.
             on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
+            crop_budget: how many instances the photos of a batch may have together, see `Pace`.
+            workers: how many threads read, draw and write photos while the networks run, see `Pace`.
             **kwargs: arguments of `forward`, `visualize` and `postprocess`.
 
         Returns:
@@ -218,8 +216,10 @@ class ColorizationInferencer(BaseInferencer):
             ValueError: an argument is out of range, or, with 'raise', a photo cannot be coloured.
         """
         _, forward_kwargs, visualize_kwargs, postprocess_kwargs = self._dispatch_kwargs(**kwargs)
-        _check_run(batch_size, on_error)
-        self._fusion_rows(**forward_kwargs)
+        pace = Pace(batch_size, crop_budget, workers)
+        if on_error not in ('raise', 'collect'):
+            raise ValueError(f"on_error must be 'raise' or 'collect', but got {on_error!r}")
+        self._fusion_rows(forward_kwargs.get('show_fusion', ()))
         check_controls(**{name: value for name, value in visualize_kwargs.items() if name != 'native_size'})
         jobs = plan(
             [inputs] if isinstance(inputs, str | os.PathLike | np.ndarray) else inputs, out_dir, recursive, suffix
@@ -229,67 +229,42 @@ class ColorizationInferencer(BaseInferencer):
         detect = self.detects or any(postprocess_kwargs.values())
         if detect and jobs:
             self._check_detector(jobs)
+        forward_kwargs.setdefault('exact', visualize_kwargs.get('native_size', False))
+
+        def color(items: list[Prepared]) -> list[ColorizationSample]:
+            return self.forward(self.collate_fn([item.data for item in items]), **forward_kwargs)
 
         def finish(item: Prepared, sample: ColorizationSample) -> dict[str, list]:
             pictures = self.visualize([item.photo], [sample], **visualize_kwargs)
             return self.postprocess([(item, sample)], pictures, return_datasamples, **postprocess_kwargs)
 
-        failures = _Failures(collect=on_error == 'collect')
-        results: dict[str, list] = {'predictions': [], 'visualization': []}
+        steps = Steps(self.read, self.find if detect else _no_instances, self.pack, color, finish)
+        return self._run(jobs, steps, pace, overwrite, Failures(collect=on_error == 'collect'))
+
+    def _run(
+        self, jobs: Sequence[Job], steps: Steps, pace: Pace, overwrite: bool, failures: Failures
+    ) -> dict[str, list]:
+        """Does the photos that have no result yet; returns the predictions and pictures of all, in order."""
+        nothing: list = []
+        done: dict[Job, tuple[list, list]] = {}
+
+        def missing(job: Job) -> bool:
+            if job.target is None or overwrite or not job.target.is_file():
+                return True
+            done[job] = [_record(job, 'skipped')], nothing
+            return False
+
         with _progress(self.show_progress) as progress:
             bar = progress.add_task('photos', total=len(jobs))
-            for start in range(0, len(jobs), batch_size):
-                batch = jobs[start : start + batch_size]
-                done = self._color(batch, detect, overwrite, failures, forward_kwargs, finish)
-                for job in batch:
-                    predictions, pictures = done[job]
-                    results['predictions'] += predictions
-                    results['visualization'] += pictures
-                progress.advance(bar, len(batch))
-        return results
-
-    def _color(
-        self,
-        jobs: Sequence[Job],
-        detect: bool,
-        overwrite: bool,
-        failures: _Failures,
-        forward_kwargs: dict[str, Any],
-        finish: Callable[[Prepared, ColorizationSample], dict[str, list]],
-    ) -> dict[Job, tuple[list, list]]:
-        """Does one batch; returns each photo's predictions and pictures."""
-        done: dict[Job, tuple[list, list]] = {}
-        items = []
-        for job in jobs:
-            if job.target is not None and job.target.is_file() and not overwrite:
-                done[job] = [_record(job, 'skipped')], []
-                continue
-            with failures.of(job):
-                items.append(self.prepare(job, detect))
-        for item, sample in self._predict(items, failures, forward_kwargs):
-            with failures.of(item.job):
-                result = finish(item, sample)
-                done[item.job] = result['predictions'], result['visualization']
-        return {job: done[job] if job in done else ([failures.records[job]], []) for job in jobs}
-
-    def _predict(
-        self, items: Sequence[Prepared], failures: _Failures, forward_kwargs: dict[str, Any]
-    ) -> list[tuple[Prepared, ColorizationSample]]:
-        """Runs the networks on a batch or, if that fails, on one photo after the other."""
-        if len(items) > 1:
-            try:
-                samples = self.forward(self.collate_fn([item.data for item in items]), **forward_kwargs)
-                return list(zip(items, samples, strict=True))
-            except Exception as error:
-                if not failures.collect:
-                    raise
-                logger.warning('a batch of %d photos failed and is done one by one: %s', len(items), error)
-        pairs = []
-        for item in items:
-            with failures.of(item.job):
-                (sample,) = self.forward(self.collate_fn([item.data]), **forward_kwargs)
-                pairs.append((item, sample))
-        return pairs
+            for job, result in convey(filter(missing, jobs), steps, pace, pace.threads(len(jobs)), failures):
+                done[job] = result['predictions'], result['visualization']
+                progress.update(bar, completed=len(done) + len(failures.reasons))
+        for job, reason in failures.reasons.items():
+            done[job] = [_record(job, 'failed') | {'reason': reason}], nothing
+        return {
+            'predictions': [prediction for job in jobs for prediction in done[job][0]],
+            'visualization': [picture for job in jobs for picture in done[job][1]],
+        }
 
     def _check_detector(self, jobs: Sequence[Job]) -> None:
         """Builds the detector; one that looks boxes up is told all photos, so that it can say if none is there."""
@@ -308,32 +283,57 @@ class ColorizationInferencer(BaseInferencer):
             ImageReadError: there is no readable photo.
             ValueError: a box of it is unusable.
         """
-        photo = job.load()
-        if photo.is_colour and not self._said_colour:
-            self._said_colour = True
-            logger.warning('%s is in colour: only its lightness is used (said once)', job.name)
-        image = photo.rgb8
-        instances = Instances.empty(photo.size)
-        if detect:
-            (found,) = self.detector.detect([image], [job.name])
-            instances = select(found, self.detector.score_thr, self.min_size, self.max_instances)
-        return Prepared(job, photo, instances, self.pack(image, instances))
+        photo = self.read(job)
+        (instances,) = (self.find if detect else _no_instances)([photo], [job])
+        return self.pack(job, photo, instances)
 
-    def pack(self, image: np.ndarray, instances: Instances) -> dict[str, Any]:
-        """The networks' data of one photo.
+    def read(self, job: Job) -> Photo:
+        """Reads a photo and says, once, that colours are not used.
+
+        Raises:
+            ImageReadError: there is no readable photo.
+        """
+        photo = job.load()
+        with self._saying:
+            if photo.is_colour and not self._said_colour:
+                self._said_colour = True
+                logger.warning('%s is in colour: only its lightness is used (said once)', job.name)
+        return photo
+
+    def find(self, photos: Sequence[Photo], jobs: Sequence[Job]) -> list[Instances]:
+        """Runs the detector on photos and selects the instances that are worth colouring on their own.
+
+        Raises:
+            ValueError: a box is unusable.
+        """
+        found = self.detector.detect([photo.rgb8 for photo in photos], [job.name for job in jobs])
+        return [select(instances, self.detector.score_thr, self.min_size, self.max_instances) for instances in found]
+
+    def pack(self, job: Job, photo: Photo, instances: Instances) -> Prepared:
+        """Makes the networks' data of one photo.
 
         Args:
-            image: (H, W, 3) uint8.
+            job: where it came from.
+            photo: what was read.
             instances: R instances of it.
 
         Returns:
-            `inputs` with `image` (3, S, S) uint8 and, where instances are coloured, `crops` (R, 3, S, S) uint8;
-            `data_samples`, a `ColorizationSample` with the instances.
+            The photo with its `data`: `inputs` with `image` (3, S, S) uint8 and, where instances are coloured, `crops`
+            (R, 3, S, S) uint8; `data_samples`, a `ColorizationSample` with the instances.
         """
+        instances = replace(instances, masks=None)
+        image = photo.rgb8
         inputs = {'image': to_tensor(resize_photo(image, self.input_size))}
         if self.fused:
             inputs['crops'] = to_tensor(crop_instances(image, instances, self.input_size))
-        return {'inputs': inputs, 'data_samples': ColorizationSample(instances=replace(instances, masks=None))}
+        if self._device.type == 'cuda':
+            inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
+        data = {'inputs': inputs, 'data_samples': ColorizationSample(instances=instances)}
+        return Prepared(job, photo, instances, data)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def _fusion_rows(self, show_fusion: Sequence[str] = ()) -> list[str]:
         rows = parse_rows(show_fusion)
@@ -342,12 +342,15 @@ class ColorizationInferencer(BaseInferencer):
         return rows
 
     @torch.inference_mode()
-    def forward(self, inputs: dict, show_fusion: Sequence[str] = ()) -> list[ColorizationSample]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, inputs: dict, show_fusion: Sequence[str] = (), exact: bool = False
+    ) -> list[ColorizationSample]:
         """Runs the networks on a collated batch.
 
         Args:
             inputs: collated data of N photos, see `pack`.
             show_fusion: rows of the network whose fusion weights to keep, such as 'conv3' or '3'.
+            exact: whether to compute in float32 unless another precision was asked for by name.
 
         Returns:
             N samples with `pred_ab` (2, S, S) in network units and, where asked for and there, `fusion_shares`: for
@@ -357,11 +360,12 @@ class ColorizationInferencer(BaseInferencer):
             ValueError: a row is unknown, or nothing is fused.
         """
         rows = self._fusion_rows(show_fusion)
+        dtype = torch.float32 if exact and self._automatic else self.dtype
         if not rows:
-            return self.model.test_step(inputs)
+            return self._predict(inputs, dtype)
         assert isinstance(self.model, InstColorizer)
         with recorded_shares(self.model, rows) as shares:
-            samples = self.model.test_step(inputs)
+            samples = self._predict(inputs, dtype)
         covered = [sample for sample in samples if len(sample.instances)]
         first = 0
         for index, sample in enumerate(covered):
@@ -369,6 +373,19 @@ class ColorizationInferencer(BaseInferencer):
             sample.fusion_shares = {row: (shares[row][0][index, 0], shares[row][1][mine, 0]) for row in rows}
             first = mine.stop
         return samples
+
+    def _predict(self, inputs: dict, dtype: torch.dtype) -> list[ColorizationSample]:
+        """As `model.test_step`, with the networks in `dtype`; Lab before them and decoding behind stay in float32."""
+        batch = self.model.data_preprocessor(inputs)
+        classify = self.model.decoder.classify
+        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
+            ab, logits = self.model.colors(
+                batch['lightness'], batch.get('crop_lightness'), batch.get('instances'), classify
+            )
+        colours = self.model.decoder(ab.float(), None if logits is None else logits.float())
+        for sample, colour in zip(batch['data_samples'], colours, strict=True):
+            sample.pred_ab = colour
+        return batch['data_samples']
 
     def visualize(  # type: ignore[override]
         self,
@@ -512,24 +529,19 @@ def _check_input_size(size: int | None) -> None:
         raise ValueError(f'input_size must be a positive multiple of {STRIDE}, but got {size}')
 
 
-def _check_run(batch_size: int, on_error: str) -> None:
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be at least 1, but got {batch_size}')
-    if on_error not in ('raise', 'collect'):
-        raise ValueError(f"on_error must be 'raise' or 'collect', but got {on_error!r}")
-
-
 def _progress(wanted: bool) -> Progress:
     console = Console(stderr=True)
     return Progress(console=console, disable=not (wanted and console.is_terminal), transient=True)
 
 
-def _reason(error: Exception, job: Job) -> str:
-    """One sentence that names the photo; an error that nobody foresaw is called by its type as well."""
-    text = ' '.join(str(error).split())
-    if not isinstance(error, ValueError | OSError):
-        text = f'unexpected {type(error).__name__}: {text}'
-    return text if job.name in text else f'{job.name}: {text}'
+def _no_instances(photos: Sequence[Photo], jobs: Sequence[Job]) -> list[Instances]:
+    return [Instances.empty(photo.size) for photo in photos]
+
+
+def _title(decoder: nn.Module) -> str:
+    if isinstance(decoder, AnnealedMeanDecoder):
+        return f'the annealed mean (T = {decoder.temperature:g})'
+    return 'the regression head' if isinstance(decoder, RegressionDecoder) else type(decoder).__name__
 
 
 def _with_picture(photo: Photo, picture: np.ndarray) -> Photo:

@@ -23,13 +23,13 @@ def _child(parent: Registry, *modules: str) -> Registry:
 MODELS = _child(mmagic.MODELS, 'models', 'detectors')
 DATASETS = _child(mmagic.DATASETS, 'datasets')
 TRANSFORMS = _child(mmagic.TRANSFORMS, 'datasets')
+DATA_SAMPLERS = _child(mmagic.DATA_SAMPLERS, 'datasets')
 METRICS = _child(mmagic.METRICS, 'metrics')
 HOOKS = _child(mmagic.HOOKS, 'hooks')
 OPTIM_WRAPPERS = _child(mmagic.OPTIM_WRAPPERS, 'hooks')
+LOOPS = _child(mmagic.LOOPS, 'loops')
 
 # We add nothing to these, but under our scope MMEngine looks for a child of each and warns when there is none.
-LOOPS = _child(mmagic.LOOPS)
-DATA_SAMPLERS = _child(mmagic.DATA_SAMPLERS)
 OPTIMIZERS = _child(mmagic.OPTIMIZERS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(mmagic.OPTIM_WRAPPER_CONSTRUCTORS)
 PARAM_SCHEDULERS = _child(mmagic.PARAM_SCHEDULERS)

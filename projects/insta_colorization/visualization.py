@@ -5,6 +5,7 @@ All pictures are RGB uint8, (H, W, 3).
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,20 +26,28 @@ _TITLE_HEIGHT = 22
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
-def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances) -> np.ndarray:
-    """Grey photo, result and boxes with their scores side by side, each at most 512 pixels high and wide.
+def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances, truth: np.ndarray | None = None) -> np.ndarray:
+    """Grey photo, result, truth and boxes with their scores side by side, each at most 512 pixels high and wide.
 
     Args:
         gray: (H, W, 3) uint8.
         result: (h, w, 3) uint8, of any size.
-        instances: those of the photo.
+        instances: those of the photo, which may have another size there.
+        truth: (h, w, 3) uint8, of any size, where there is one.
     """
     small = _fit(gray)
     labels = [f'{score:.2f}' for score in instances.scores.tolist()]
-    boxes = _with_boxes(small, gray, instances, labels)
-    result = cv2.resize(result, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    boxes = _with_boxes(small, instances, labels)
     found = f'{len(instances)} instance{"" if len(instances) == 1 else "s"}'
-    return _beside([_titled(small, 'grey'), _titled(result, 'colour'), _titled(boxes, found)])
+    pictures = {'grey': small, 'colour': result, 'truth': truth, found: boxes}
+    size = small.shape[1::-1]
+    return _beside(
+        [
+            _titled(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), title)
+            for title, picture in pictures.items()
+            if picture is not None
+        ]
+    )
 
 
 def parse_rows(names: Sequence[str]) -> list[str]:
@@ -60,20 +69,27 @@ def recorded_shares(model: InstColorizer, rows: Sequence[str]) -> Iterator[dict[
 
     Yields:
         {row: (shares of the fused images (N, 1, H, W), shares of their instances (R, 1, H, W))}.
+
+    Raises:
+        ValueError: the network does not fuse at one of the rows.
     """
+    if missing := [row for row in rows if row not in model.fusion_net.fused_rows]:
+        fused = ', '.join(model.fusion_net.fused_rows) or 'no layer'
+        raise ValueError(f'there are no fusion weights at {", ".join(missing)}: this network fuses at {fused}')
     shares: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def record(row: str) -> None:
-        fusion = model.fusion_net.fusions[row]
-        handles.append(fusion.register_forward_hook(lambda _, args, __: shares.update({row: fusion.shares(*args)})))
-
-    handles: list = []
-    for row in rows:
-        record(row)
+    fusions: dict[str, Any] = {row: model.fusion_net.fusions[row] for row in rows}
+    handles = []
+    for row, fusion in fusions.items():
+        fusion.record = True
+        # args are the image's feature and the canvas with the instances' weights
+        handles.append(
+            fusion.register_forward_hook(lambda _, args, __, row=row: shares.update({row: args[1].shares()}))
+        )
     try:
         yield shares
     finally:
-        for handle in handles:
+        for fusion, handle in zip(fusions.values(), handles, strict=True):
+            fusion.record = False
             handle.remove()
 
 
@@ -90,7 +106,7 @@ def fusion_sheet(gray: np.ndarray, instances: Instances, shares: Mapping[str, tu
     small = _fit(gray, side=SHEET_SIDE // 2)
     shown = instances[:MOST_MAPS]
     numbers = [str(number) for number in range(1, len(shown) + 1)]
-    photo = _with_boxes(small, gray, shown, numbers)
+    photo = _with_boxes(small, shown, numbers)
     lines = []
     for row, (image_share, instance_shares) in shares.items():
         tiles = [_titled(photo, row), _titled(_heat(image_share, small), 'whole image')]
@@ -127,10 +143,11 @@ def _beside(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.hstack([part for image in images for part in (image, gap)][:-1])
 
 
-def _with_boxes(small: np.ndarray, photo: np.ndarray, instances: Instances, labels: Sequence[str]) -> np.ndarray:
-    """Boxes in pixels of `photo`, drawn on the small copy of it; labels lie on top of all boxes."""
+def _with_boxes(small: np.ndarray, instances: Instances, labels: Sequence[str]) -> np.ndarray:
+    """A picture with the instances' boxes, from the size of their photo to its own; labels lie on top of all boxes."""
     drawn = small.copy()
-    scale = np.array([small.shape[1] / photo.shape[1], small.shape[0] / photo.shape[0]] * 2)
+    height, width = instances.image_size[0].tolist()
+    scale = np.array([small.shape[1] / width, small.shape[0] / height] * 2)
     last = np.array(small.shape[1::-1] * 2) - 1
     boxes = np.minimum((instances.boxes.cpu().numpy() * scale).round().astype(int), last).tolist()
     colours = [_COLOURS[index % len(_COLOURS)] for index in range(len(boxes))]

@@ -370,6 +370,12 @@ class TestPhotos:
         assert outcome.status == 0
         assert outcome.text.count('is in colour: only its lightness is used') == 1
 
+    def test_decoder_and_precision(self, run, photo):
+        outcome = run('--img', photo, '--decoder', 'annealed-mean:0.5', '--precision', 'bf16')
+
+        assert outcome.status == 0
+        assert 'decoded by the annealed mean (T = 0.5), in bfloat16' in outcome.text
+
     def test_native_size(self, run, photo):
         assert read_photo(run('--img', photo, '--native-size').results['photo.png']).size == (256, 256)
 
@@ -388,7 +394,7 @@ class TestFolders:
         load, order = Job.load, []
         monkeypatch.setattr(Job, 'load', lambda job: order.append(Path(job.name).name) or load(job))
 
-        outcome = run('--img', album, '--recursive')
+        outcome = run('--img', album, '--recursive', '--workers', 0)
 
         assert sorted(outcome.results) == ['deeper/frame1.png', 'frame1.png', 'frame10.png', 'frame2.png']
         assert order == ['frame1.png', 'frame1.png', 'frame2.jpg', 'frame10.png']
@@ -509,7 +515,9 @@ class TestErrors:
             pytest.param(str(DEMO), ['colorization_demo.py cannot be used'], id='no config'),
             pytest.param(str(ROOT / 'README.md'), ['cannot be used'], id='no Python'),
             pytest.param('broken.py', ['broken.py cannot be used', 'SyntaxError'], id='broken'),
-            pytest.param('mmagic.py', ['ImageColorizer or an InstColorizer, but is InstColorization'], id='MMagic'),
+            pytest.param(
+                'mmagic.py', ['ImageColorizer, InstanceColorizer, InstColorizer, but is InstColorization'], id='MMagic'
+            ),
         ],
     )
     def test_config(self, run, photo, tmp_path, monkeypatch, config, parts):
@@ -529,6 +537,12 @@ class TestErrors:
             pytest.param(['--score-thr', 'nan'], ['score_thr', 'nan'], id='score'),
             pytest.param(['--min-size', '-2'], ['min_size', '-2'], id='size'),
             pytest.param(['--input-size', '100'], ['input_size', '100'], id='input size'),
+            pytest.param(['--decoder', 'mode'], ['decoder', "'mode'", 'annealed-mean'], id='decoder'),
+            pytest.param(['--decoder', 'annealed-mean:0'], ['temperature', '0'], id='temperature'),
+            pytest.param(['--precision', 'fp8'], ['precision', "'fp8'", 'bf16'], id='precision'),
+            pytest.param(['--precision', 'fp16'], ["'fp16' needs a GPU"], id='fp16'),
+            pytest.param(['--crop-budget', '0'], ['crop_budget', '0'], id='crop budget'),
+            pytest.param(['--workers', '-1'], ['workers', '-1'], id='workers'),
             pytest.param(['--saturation', 'nan'], ['saturation', 'nan'], id='saturation nan'),
             pytest.param(['--saturation', '-1'], ['saturation', '-1'], id='saturation'),
             pytest.param(['--saturation', 'much'], ["'much'"], id='saturation text'),

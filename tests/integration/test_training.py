@@ -11,14 +11,25 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import LinearLR
 from mmengine.registry import DefaultScope
 from PIL import Image
 
 from insta_colorization.inferencer import ColorizationInferencer
-from insta_colorization.registry import DATASETS, HOOKS, METRICS, OPTIM_WRAPPERS, SCOPE, build_model
+from insta_colorization.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    METRICS,
+    OPTIM_WRAPPERS,
+    SCOPE,
+    TRANSFORMS,
+    build_model,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path for path in (ROOT / 'configs' / 'insta').rglob('*.py') if '_base_' not in path.parts)
+LOADERS = {'train_dataloader', 'val_dataloader', 'test_dataloader'}
 TINY = 1 / 16
 ITERS = 12
 
@@ -53,9 +64,12 @@ class TestRecipes:
 
         assert cfg.default_scope == SCOPE
         with DefaultScope.overwrite_default_scope(SCOPE):
-            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            for loader in LOADERS & cfg.keys():
                 assert DATASETS.get(cfg[loader].dataset.type)
-            for metric in cfg.val_evaluator:
+                assert DATA_SAMPLERS.get(cfg[loader].sampler.type)
+                for step in cfg[loader].dataset.pipeline:
+                    assert TRANSFORMS.get(step.type)
+            for metric in [*cfg.get('val_evaluator', []), *cfg.test_evaluator]:
                 assert METRICS.get(metric.type)
             for hook in cfg.get('custom_hooks', []):
                 assert HOOKS.get(hook.type)
@@ -65,16 +79,65 @@ class TestRecipes:
     def test_photos_get_the_networks_size(self, path):
         cfg = Config.fromfile(path)
 
-        for loader in ('train_dataloader', 'val_dataloader'):
-            sizes = [step.size for step in cfg[loader].dataset.pipeline if step.type == 'ResizePhoto']
-            assert sizes == [cfg.input_size], loader
+        for loader in LOADERS & cfg.keys():
+            pipeline = cfg[loader].dataset.pipeline
+            sizes = [step.size for step in pipeline if step.type in ('ResizePhoto', 'CropInstances')]
+            assert sizes[-1] == cfg.input_size, loader
 
-    def test_the_papers_learning_rate_and_loss(self):
-        cfg = Config.fromfile(ROOT / 'configs' / 'insta' / 'insta_full_cocostuff_256x256.py')
+    @pytest.mark.parametrize('data', ['cocostuff', 'imagenet'])
+    @pytest.mark.parametrize(
+        ('stage', 'lr', 'epochs', 'start'),
+        [('full', 1e-5, 2, None), ('instance', 5e-5, 5, 'full'), ('fusion', 2e-5, 2, 'instance')],
+    )
+    def test_the_papers_settings(self, data, stage, lr, epochs, start):
+        cfg = Config.fromfile(ROOT / 'configs' / 'insta' / f'insta_{stage}_{data}_256x256.py')
 
-        assert dict(cfg.optim_wrapper.optimizer) == {'type': 'Adam', 'lr': 1e-5, 'betas': (0.99, 0.999)}
-        assert cfg.train_cfg.max_epochs == 2
+        assert dict(cfg.optim_wrapper.optimizer) == {'type': 'Adam', 'lr': lr, 'betas': (0.99, 0.999)}
+        assert cfg.train_cfg.max_epochs == epochs
+        assert cfg.train_dataloader.batch_size == 16
+        assert cfg.input_size == 256
         assert build_model(cfg.model.losses.ab).loss_weight == 10
+        if start:
+            before = Config.fromfile(ROOT / 'configs' / 'insta' / f'insta_{start}_{data}_256x256.py')
+            last = before.train_cfg.max_epochs
+            assert cfg.load_from == f'work_dirs/insta_{start}_{data}_256x256/epoch_{last}.pth'
+        else:
+            assert cfg.load_from is None
+
+    @pytest.mark.parametrize(
+        ('stage', 'flat', 'total', 'lr'),
+        [('full', 100, 150, 5e-4), ('instance', 100, 150, 5e-4), ('fusion', 10, 30, 5e-5)],
+    )
+    def test_the_released_schedule(self, stage, flat, total, lr):
+        cfg = Config.fromfile(ROOT / 'configs' / 'insta' / f'insta_{stage}_released_cocostuff_256x256.py')
+        (settings,) = cfg.param_scheduler
+        settings.pop('type')
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.optim_wrapper.optimizer.lr)
+        scheduler = LinearLR(optimizer, **settings)
+
+        rates = []
+        for _ in range(cfg.train_cfg.max_epochs):
+            rates.append(optimizer.param_groups[0]['lr'])
+            scheduler.step()
+
+        # The published code's rule: 1 - max(0, epoch + 1 - flat) / (decay + 1) for epochs counted from 0.
+        assert rates == pytest.approx([lr * (1 - max(0, e + 1 - flat) / (total - flat + 1)) for e in range(total)])
+
+    @pytest.mark.parametrize('width', [0.5, 0.25])
+    @pytest.mark.parametrize('size', [256, 128])
+    @pytest.mark.parametrize('stage', ['full', 'instance', 'fusion'])
+    def test_widths_and_sizes_are_bases(self, tmp_path, stage, size, width):
+        base = ROOT / 'configs' / 'insta' / '_base_'
+        names = [f'models/insta_{stage}_w{int(width * 100):03}', f'pipelines/{stage}_{size}x{size}']
+        own = tmp_path / 'own.py'
+        own.write_text(f'_base_ = {[str(base / f"{name}.py") for name in names]}')
+
+        cfg = Config.fromfile(own)
+
+        networks = [value for name, value in cfg.model.items() if name.endswith('_net')]
+        assert [network.width for network in networks] == [width] * {'full': 1, 'instance': 2, 'fusion': 3}[stage]
+        assert cfg.input_size == size
+        assert cfg.train_pipeline[-2].size == size
 
 
 def run_tool(script: str, *args: object, cwd: Path) -> str:
@@ -164,7 +227,7 @@ class TestTraining:
         assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
 
     def test_it_is_validated(self, trained):
-        values = [record['PSNR/dB'] for record in logged(trained) if 'PSNR/dB' in record]
+        values = [record['image/PSNR'] for record in logged(trained) if 'image/PSNR' in record]
 
         assert len(values) == 2
         assert min(values) > 10

@@ -507,7 +507,7 @@ def test_load_state_dict_inside_another_module(files, ours):
 def test_load_state_dict_never_loads_in_part(ours, strict):
     part = {name: value for name, value in ours.state_dict.items() if name.startswith('image_net.')}
     model = narrow_model()
-    with pytest.raises(CheckpointError, match='the state dict has no instance_net'):
+    with pytest.raises(CheckpointError, match=r'the state dict holds image_net \(stage 1\), but InstColorizer'):
         model.load_state_dict(part, strict=strict)
     with pytest.raises(CheckpointError, match='another model'):
         model.load_state_dict({'a': torch.zeros(1)}, strict=strict)
@@ -544,7 +544,7 @@ def test_runner_never_loads_in_part(folder, ours, tmp_path, case):
     model, path = narrow_model(), tmp_path / 'a.pth'
     match case:
         case 'too few networks':
-            path, message = folder / 'latest_net_G.pth', r'latest_net_G\.pth has no instance_net'
+            path, message = folder / 'latest_net_G.pth', r'latest_net_G\.pth holds image_net \(stage 1\), but Inst'
         case 'too many networks':
             model, path, message = narrow_image_model(), folder, 'published also holds instance_net'
         case 'other model':

@@ -1,5 +1,10 @@
+import errno
+import json
+import resource
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +16,17 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from insta_colorization.hooks import BFloat16OptimWrapper, ChannelsLastHook, measured_batch_norm
-from insta_colorization.models import ImageColorizer
-from insta_colorization.structures import ColorizationSample
+import insta_colorization.hooks as hooks
+from insta_colorization.hooks import (
+    BFloat16OptimWrapper,
+    ChannelsLastHook,
+    InvalidLossHook,
+    live_batch_norms,
+    measured_batch_norm,
+    result_sheet,
+)
+from insta_colorization.models import ImageColorizer, InstanceColorizer, InstColorizer
+from insta_colorization.structures import ColorizationSample, Instances
 
 PHOTOS = 8
 SMALL = {'type': 'ColorizationBackbone', 'width': 1 / 16}
@@ -21,7 +34,7 @@ RECALIBRATED = {'type': 'RecalibratedEMAHook', 'ema_type': 'ExponentialMovingAve
 
 
 class Photos(Dataset):
-    """Eight photos of noise; `jitter` adds an augmentation that draws from numpy, `seen` logs what was asked for."""
+    """Eight photos of noise; `jitter` augments them as the key says, `seen` logs what was asked for."""
 
     metainfo: dict = {}
 
@@ -34,11 +47,13 @@ class Photos(Dataset):
     def __len__(self) -> int:
         return PHOTOS
 
-    def __getitem__(self, index: int) -> dict:
-        shift = np.random.randint(16) if self.jitter else 0
-        self.seen.append((index, shift))
+    def __getitem__(self, key: int | tuple[int, int]) -> dict:
+        epoch, index = (0, key) if isinstance(key, int) else key
+        self.seen.append((epoch, index))
+        shift = int(np.random.default_rng((epoch, index)).integers(16)) if self.jitter else 0
         photo = self.photos[index].roll(shift, dims=-1)
-        return {'inputs': {'image': photo}, 'data_samples': ColorizationSample(gt_rgb=photo)}
+        sample = ColorizationSample(gt_rgb=photo, metainfo={'img_path': f'{index}.jpg'})
+        return {'inputs': {'image': photo}, 'data_samples': sample}
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +63,14 @@ def own_scope(monkeypatch):
 
 
 def make_runner(
-    folder: Path, hook: dict | None = None, iters: int = 3, val_interval: int = 100, save: int = 1, **settings
+    folder: Path,
+    hook: dict | None = None,
+    iters: int = 3,
+    val_interval: int = 100,
+    save: int = 1,
+    model: nn.Module | None = None,
+    checkpoint: dict | None = None,
+    **settings,
 ) -> Runner:
     loader = {
         'dataset': Photos(settings.pop('jitter', False)),
@@ -57,15 +79,17 @@ def make_runner(
     }
     torch.manual_seed(1)
     return Runner(
-        model=ImageColorizer(image_net=SMALL),
+        model=model or ImageColorizer(image_net=SMALL),
         work_dir=str(folder),
-        train_dataloader={**loader, 'sampler': {'type': 'InfiniteSampler', 'shuffle': True}},
-        train_cfg={'type': 'IterBasedTrainLoop', 'max_iters': iters, 'val_interval': val_interval},
+        train_dataloader={**loader, 'sampler': {'type': 'PhotoSampler', 'infinite': True}},
+        train_cfg={'type': 'ResumableIterLoop', 'max_iters': iters, 'val_interval': val_interval},
         val_dataloader={**loader, 'dataset': Photos(), 'sampler': {'type': 'DefaultSampler', 'shuffle': False}},
         val_cfg={'type': 'ValLoop'},
         val_evaluator={'type': 'PSNR'},
         optim_wrapper={'type': 'OptimWrapper', 'optimizer': {'type': 'Adam', 'lr': 3e-3}},
-        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': save}},
+        default_hooks={
+            'checkpoint': {'type': 'WholeCheckpointHook', 'by_epoch': False, 'interval': save, **(checkpoint or {})}
+        },
         custom_hooks=[hook or RECALIBRATED],
         default_scope='insta_colorization',
         randomness={'seed': 0},
@@ -189,11 +213,46 @@ class TestRecalibratedEMA:
 
         whole, parts = saved(tmp_path / 'whole', 4), saved(tmp_path / 'parts', 4)
 
-        # Each batch holds all photos; their order within it is not resumed, so sums differ in the last digits.
         for field in ('state_dict', 'ema_state_dict'):
             for name, value in whole[field].items():
-                torch.testing.assert_close(parts[field][name], value, atol=2e-3, rtol=1e-2, msg=f'{field} {name}')
+                assert torch.equal(parts[field][name], value), f'{field} {name}'
         assert_measured(parts['state_dict'])
+
+    def test_a_frozen_networks_statistics_stay(self, tmp_path):
+        model = InstanceColorizer(image_net=SMALL, instance_net=SMALL)
+        make_runner(tmp_path, model=model).train()
+
+        state = saved(tmp_path, 3)['state_dict']
+        trained = {name.removeprefix('instance_net.'): value for name, value in state.items() if 'instance' in name}
+        assert_measured({f'image_net.{name}': value for name, value in trained.items()})
+        for name, value in state.items():
+            if name.startswith('image_net.') and 'running_mean' in name:
+                assert not value.any(), name  # as at the start
+
+    def test_without_live_batch_norms_no_photo_is_looked_at(self, tmp_path):
+        runner = make_runner(tmp_path, model=ImageColorizer(image_net=SMALL, norm_eval=True))
+        runner.train()
+
+        assert {epoch for epoch, _ in runner.train_dataloader.dataset.seen} == {0, 1, 2}
+        assert len(runner.train_dataloader.dataset.seen) == 3 * PHOTOS
+
+
+class TestLiveBatchNorms:
+    @pytest.mark.parametrize(
+        ('model', 'networks'),
+        [
+            pytest.param(ImageColorizer(image_net=SMALL), {'image_net'}, id='stage 1'),
+            pytest.param(InstanceColorizer(image_net=SMALL, instance_net=SMALL), {'instance_net'}, id='stage 2'),
+            pytest.param(InstColorizer(SMALL, SMALL, {'type': 'FusionNetwork', 'width': 1 / 16}), set(), id='stage 3'),
+            pytest.param(ImageColorizer(image_net=SMALL, norm_eval=True), set(), id='norm_eval'),
+        ],
+    )
+    @pytest.mark.parametrize('mode', [True, False])
+    def test_those_of_the_networks_that_train(self, model, networks, mode):
+        model.train(mode)
+
+        assert {name.partition('.')[0] for name in live_batch_norms(model)} == networks
+        assert model.training == mode
 
 
 class TestMeasuredBatchNorm:
@@ -202,7 +261,7 @@ class TestMeasuredBatchNorm:
         norm.running_mean.fill_(7)
         batches = torch.randn(4, 5, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
-        with measured_batch_norm(norm.eval()):
+        with measured_batch_norm([norm.eval()]):
             for batch in batches:
                 norm(batch)
 
@@ -210,11 +269,12 @@ class TestMeasuredBatchNorm:
         torch.testing.assert_close(norm.running_mean, values.mean(dim=2).mean(dim=0))
         torch.testing.assert_close(norm.running_var, values.var(dim=2).mean(dim=0))
         assert norm.momentum == 0.5
+        assert not norm.training
 
     def test_momenta_come_back_after_an_error(self):
         norm = nn.BatchNorm2d(3, momentum=0.5)
 
-        with pytest.raises(RuntimeError, match='stop'), measured_batch_norm(norm):
+        with pytest.raises(RuntimeError, match='stop'), measured_batch_norm([norm]):
             raise RuntimeError('stop')
 
         assert norm.momentum == 0.5
@@ -258,3 +318,227 @@ def test_channels_last(tmp_path):
     for name, parameter in runner.model.named_parameters():
         if parameter.ndim == 4:
             assert parameter.is_contiguous(memory_format=torch.channels_last), name
+
+
+class TestInvalidLoss:
+    @pytest.fixture
+    def spoiled(self, monkeypatch):
+        """The second iteration's loss is not a number."""
+        original = ImageColorizer.loss
+        calls = []
+
+        def loss(self, *args):
+            calls.append(1)
+            return {
+                name: value * (float('nan') if len(calls) == 2 else 1) for name, value in original(self, *args).items()
+            }
+
+        monkeypatch.setattr(ImageColorizer, 'loss', loss)
+
+    def test_training_stops_before_anything_is_saved(self, tmp_path, spoiled):
+        runner = make_runner(tmp_path, hook={'type': 'InvalidLossHook'}, batch_size=4)
+
+        with pytest.raises(FloatingPointError, match=r'loss_ab is nan.* in iteration 2, .*invalid_loss.json') as stop:
+            runner.train()
+
+        report = json.loads((tmp_path / 'invalid_loss.json').read_text())
+        batch = [f'{index}.jpg' for _, index in runner.train_dataloader.dataset.seen[4:8]]
+        assert report == {'iteration': 2, 'losses': {'loss_ab': 'nan', 'loss': 'nan'}, 'img_paths': batch}
+        assert str(stop.value).endswith(f'the first is {batch[0]}')
+        assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_1.pth']
+        assert all(value.isfinite().all() for value in saved(tmp_path, 1)['state_dict'].values())
+
+    def test_it_looks_only_every_so_often(self, tmp_path, spoiled):
+        runner = make_runner(tmp_path, hook={'type': 'InvalidLossHook', 'interval': 3})
+
+        with pytest.raises(FloatingPointError, match='in iteration 3'):
+            runner.train()
+
+    def test_a_finite_loss_changes_nothing(self, tmp_path):
+        make_runner(tmp_path, hook={'type': 'InvalidLossHook'}).train()
+
+        assert (tmp_path / 'iter_3.pth').is_file()
+        assert not (tmp_path / 'invalid_loss.json').exists()
+
+    def test_an_interval_of_none_is_refused(self):
+        with pytest.raises(ValueError, match='interval must be at least 1, but got 0'):
+            InvalidLossHook(interval=0)
+
+
+@contextmanager
+def small_disk(limit: int) -> Iterator[None]:
+    """Within it no file grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob('*.pth'))
+
+
+def last(folder: Path) -> str:
+    return Path((folder / 'last_checkpoint').read_text()).name
+
+
+class TestWholeCheckpoints:
+    @pytest.mark.parametrize(
+        ('keep', 'kept'),
+        [
+            pytest.param(1, ['iter_4.pth'], id='one'),
+            pytest.param(2, ['iter_3.pth', 'iter_4.pth'], id='two'),
+            pytest.param(-1, [f'iter_{step}.pth' for step in (1, 2, 3, 4)], id='all'),
+        ],
+    )
+    def test_the_newest_stay(self, tmp_path, keep, kept):
+        make_runner(tmp_path, iters=4, checkpoint={'max_keep_ckpts': keep}).train()
+
+        assert checkpoints(tmp_path) == kept
+        assert last(tmp_path) == 'iter_4.pth'
+        assert not list(tmp_path.glob('.*'))
+
+    @pytest.mark.parametrize('keep', [1, 2])
+    def test_a_full_disk_leaves_the_previous_ones(self, tmp_path, keep):
+        make_runner(tmp_path, iters=2, checkpoint={'max_keep_ckpts': keep}).train()
+        before = {path.name: path.read_bytes() for path in tmp_path.glob('*.pth')}
+        resumed = {'resume': True, 'load_from': str(tmp_path / 'iter_2.pth'), 'checkpoint': {'max_keep_ckpts': keep}}
+
+        with (
+            small_disk(100_000),
+            pytest.raises(OSError, match=r'cannot save .*iter_3\.pth: File too large; .*--resume'),
+        ):
+            make_runner(tmp_path, iters=4, **resumed).train()
+
+        assert {path.name: path.read_bytes() for path in tmp_path.glob('*.pth')} == before
+        assert last(tmp_path) == 'iter_2.pth'
+        assert not list(tmp_path.glob('.*'))
+        make_runner(tmp_path, iters=4, **resumed).train()
+        assert last(tmp_path) == 'iter_4.pth'
+
+    def test_no_space_left_is_said_in_a_sentence(self, tmp_path, monkeypatch):
+        def write_whole(data: bytes, path: Path) -> None:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        monkeypatch.setattr(hooks, 'write_whole', write_whole)
+
+        with pytest.raises(
+            OSError, match=r'^cannot save \S+iter_1.pth: No space left on device; what was saved before'
+        ):
+            make_runner(tmp_path).train()
+
+        assert not checkpoints(tmp_path)
+
+    def test_an_old_one_goes_only_after_the_new_one_is_named(self, tmp_path, monkeypatch):
+        seen = []
+        original = Path.unlink
+
+        def unlink(path: Path, missing_ok: bool = False) -> None:
+            seen.append((path.name, checkpoints(tmp_path), last(tmp_path)))
+            original(path, missing_ok)
+
+        monkeypatch.setattr(Path, 'unlink', unlink)
+        make_runner(tmp_path, iters=2, checkpoint={'max_keep_ckpts': 1}).train()
+
+        assert seen == [('iter_1.pth', ['iter_1.pth', 'iter_2.pth'], 'iter_2.pth')]
+
+    def test_a_resumed_run_removes_what_a_killed_one_left(self, tmp_path, monkeypatch):
+        def killed(self, steps):
+            if len(steps) > 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(hooks.WholeCheckpointHook, '_forget', lambda self, steps: None)
+            make_runner(tmp_path, iters=1, checkpoint={'max_keep_ckpts': 1}).train()
+        (tmp_path / '.0123.tmp').write_bytes(b'half')
+        with monkeypatch.context() as patch:
+            patch.setattr(hooks.WholeCheckpointHook, '_forget', killed)
+            runner = make_runner(
+                tmp_path, iters=2, checkpoint={'max_keep_ckpts': 1}, resume=True, load_from=str(tmp_path / 'iter_1.pth')
+            )
+            with pytest.raises(KeyboardInterrupt):
+                runner.train()
+        assert checkpoints(tmp_path) == ['iter_1.pth', 'iter_2.pth']
+
+        make_runner(
+            tmp_path, iters=3, checkpoint={'max_keep_ckpts': 1}, resume=True, load_from=str(tmp_path / 'iter_2.pth')
+        ).train()
+
+        assert checkpoints(tmp_path) == ['iter_3.pth']
+        assert not list(tmp_path.glob('.*.tmp'))
+
+    def test_the_best_one_is_kept_as_well(self, tmp_path):
+        runner = make_runner(
+            tmp_path, val_interval=1, checkpoint={'max_keep_ckpts': 1, 'save_best': 'auto', 'rule': 'greater'}
+        )
+        runner.train()
+
+        best = [name for name in checkpoints(tmp_path) if name.startswith('best_')]
+        assert len(best) == 1
+        assert saved(tmp_path, 3)['message_hub']['runtime_info']['best_ckpt'].endswith(best[0])
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return np.ptp(picture.astype(int), axis=-1)
+
+
+class TestResultSheet:
+    @pytest.mark.parametrize('size', [pytest.param(32, id='enlarged'), pytest.param(128, id='as it is')])
+    def test_grey_prediction_truth_and_boxes(self, size):
+        red = torch.tensor([200, 40, 40], dtype=torch.uint8)[:, None, None].expand(3, size, size)
+        sample = ColorizationSample(gt_rgb=red, pred_ab=torch.full((2, 16, 16), -0.4))
+        # In the frame of the photo, which was twice as wide as high.
+        sample.instances = Instances(torch.tensor([[40.0, 10, 80, 40]]), (50, 100))
+
+        picture = result_sheet(sample)[-128:]
+        columns = [picture[:, start : start + 128] for start in range(0, picture.shape[1], 134)]
+
+        assert len(columns) == 4
+        assert grey(columns[0]).max() <= 2
+        assert columns[1][64, 64].argmax() != 0  # a and b below zero: no red
+        assert (columns[2] == [200, 40, 40]).all()
+        # (40, 10)..(80, 40) of 100 x 50 are (51, 26)..(102, 102) of 128 x 128, drawn two pixels wide.
+        bottom = np.flatnonzero(grey(columns[3][102]) > 30)
+        assert np.abs(bottom[[0, -1]] - [51, 102]).max() <= 1
+        assert grey(columns[3][105:]).max() <= 2
+
+    def test_the_true_boxes_where_the_networks_used_none(self):
+        sample = ColorizationSample(gt_rgb=torch.zeros(3, 32, 32, dtype=torch.uint8), pred_ab=torch.zeros(2, 32, 32))
+        without = result_sheet(sample)
+        sample.gt_instances = Instances(torch.tensor([[4.0, 4, 28, 28]]), (32, 32))
+
+        assert not np.array_equal(without, result_sheet(sample))
+
+
+class TestVisualization:
+    HOOK = {'type': 'ColorizationVisualizationHook', 'num_photos': 3}
+
+    def shown(self, tmp_path: Path) -> list[str]:
+        return sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
+
+    def test_the_first_photos_of_every_validation(self, tmp_path):
+        make_runner(tmp_path, hook=self.HOOK, iters=2, val_interval=1, batch_size=2).train()
+
+        assert self.shown(tmp_path) == [f'val_{n}_{step}.png' for n in range(3) for step in (1, 2)]
+
+    def test_a_skipped_photo_is_left_out(self, tmp_path, monkeypatch):
+        original = Photos.__getitem__
+
+        def broken(self, key):
+            item = original(self, key)
+            if key == 1:
+                item['data_samples'].set_metainfo({'skipped': 'it is broken'})
+            return item
+
+        monkeypatch.setattr(Photos, '__getitem__', broken)
+        runner = make_runner(tmp_path, hook=self.HOOK, iters=1, val_interval=1, batch_size=4)
+        pictures = []
+        monkeypatch.setattr(
+            hooks, 'result_sheet', lambda sample: pictures.append(sample.img_path) or np.zeros((4, 4, 3))
+        )
+        monkeypatch.setattr(runner.visualizer, 'add_image', lambda *args: None)
+        runner.train()
+
+        assert pictures == ['0.jpg', '2.jpg', '3.jpg']

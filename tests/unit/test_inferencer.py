@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
@@ -18,7 +19,7 @@ from insta_colorization.colorspace import pixel_lightness
 from insta_colorization.detectors import CachedDetector
 from insta_colorization.imaging import ImageReadError, read_photo, write_photo
 from insta_colorization.inferencer import ColorizationInferencer, resolve_device
-from insta_colorization.recipes import DEFAULT_CONFIG
+from insta_colorization.recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS
 from insta_colorization.structures import ColorizationSample, Instances
 
 BOXES = [[4.0, 2.0, 30.0, 40.0], [20.0, 10.0, 60.0, 44.0]]
@@ -119,13 +120,45 @@ class TestConstruction:
             pytest.param({'min_size': -1.0}, 'min_size must be at least 0 and finite, but got -1', id='min_size'),
             pytest.param({'input_size': 0}, 'positive multiple of 8, but got 0', id='input_size 0'),
             pytest.param({'input_size': 100}, 'positive multiple of 8, but got 100', id='input_size 100'),
+            pytest.param({'decoder': 'mode'}, "decoder must be 'regression', .* but got 'mode'", id='decoder'),
+            pytest.param({'precision': 'fp8'}, "one of auto, fp32, bf16, fp16, but got 'fp8'", id='precision'),
+            pytest.param({'precision': 'fp16'}, "'fp16' needs a GPU", id='fp16'),
             pytest.param({'model': {'a': 1}}, 'has no `model`, but has a', id='config'),
-            pytest.param({'model': {'model': {'type': 'ResNet'}}}, 'ImageColorizer or .* but is ResNet', id='model'),
+            pytest.param({'model': {'model': {'type': 'ResNet'}}}, 'ImageColorizer, .* but is ResNet', id='model'),
         ],
     )
     def test_bad_arguments(self, image_weights, arguments, message):
         with pytest.raises(ValueError, match=message):
             ColorizationInferencer(**{'weights': image_weights, 'device': 'cpu', **arguments})
+
+    @pytest.mark.parametrize(
+        ('decoder', 'words'),
+        [
+            (None, 'decoded by the regression head'),
+            ('regression', 'decoded by the regression head'),
+            ('annealed-mean', 'decoded by the annealed mean (T = 0.38)'),
+            ('annealed-mean:0.7', 'decoded by the annealed mean (T = 0.7)'),
+        ],
+    )
+    def test_says_once_what_colours(self, fused_weights, caplog, decoder, words):
+        caplog.set_level(logging.INFO, 'insta_colorization')
+
+        inferencer = ColorizationInferencer(
+            weights=fused_weights, device='cpu', decoder=decoder, precision='fp32', detector='none'
+        )
+        inferencer([textured(), textured()])
+
+        (line,) = [message for message in caplog.messages if 'photos are coloured by' in message]
+        assert f'photos are coloured by the fused network, {words}, in float32' in line
+
+    def test_rows_are_compiled_on_request(self, image_weights, monkeypatch):
+        compiled = []
+        monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: compiled.append(module))
+
+        ColorizationInferencer(weights=image_weights, device='cpu')
+        assert compiled == []
+        model = ColorizationInferencer(weights=image_weights, device='cpu', compiled=True).model
+        assert compiled == list(model.image_net.stages.children())
 
     def test_auto_device_exists(self):
         assert resolve_device('auto') == ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -212,6 +245,8 @@ class TestInputs:
         ('arguments', 'message'),
         [
             pytest.param({'batch_size': 0}, 'batch_size must be at least 1, but got 0', id='batch_size'),
+            pytest.param({'crop_budget': 0}, 'crop_budget must be at least 1, but got 0', id='crop_budget'),
+            pytest.param({'workers': -1}, 'workers must be at least 0, but got -1', id='workers'),
             pytest.param({'on_error': 'ignore'}, "'raise' or 'collect', but got 'ignore'", id='on_error'),
             pytest.param({'saturation': float('nan')}, 'saturation must .* but got nan', id='saturation nan'),
             pytest.param({'saturation': -1.0}, 'saturation must .* but got -1', id='saturation negative'),
@@ -273,6 +308,15 @@ class TestColour:
 
         assert np.abs(guided.astype(int) - bilinear).max() > 1
 
+    def test_decoder_comes_before_the_checkpoints(self, image_weights):
+        pictures = [
+            ColorizationInferencer(weights=image_weights, device='cpu', decoder=decoder)(textured())['visualization'][0]
+            for decoder in ('regression', 'annealed-mean', 'annealed-mean:0.1')
+        ]
+
+        for one, other in ((0, 1), (1, 2)):
+            assert np.abs(pictures[one].astype(int) - pictures[other]).max() > 1
+
     def test_native_size(self, plain):
         (picture,) = plain(textured(100, 300, dtype=np.uint16), native_size=True)['visualization']
 
@@ -288,9 +332,13 @@ class TestBatches:
 
         class ByName(Boxes):
             def detect(self, images, paths=None):
-                return [Instances.clipped(BOXES[: counts[Path(paths[0]).name]], images[0].shape[:2])]
+                names = [Path(path).name for path in paths]
+                return [
+                    Instances.clipped(BOXES[: counts[name]], image.shape[:2])
+                    for name, image in zip(names, images, strict=True)
+                ]
 
-        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=ByName())
+        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=ByName(), precision='fp32')
 
         single = inferencer(album, return_datasamples=True)['predictions']
         batched = inferencer(album, return_datasamples=True, batch_size=batch_size)['predictions']
@@ -313,6 +361,89 @@ class TestBatches:
 
         assert [record['status'] for record in records] == ['done'] * 4
         assert 'a batch of 4 photos failed and is done one by one: not enough memory' in caplog.text
+
+    def test_crop_budget_closes_a_batch_early(self, fused, album, monkeypatch):
+        forward, sizes = fused.forward, []
+
+        def counted(inputs, **kwargs):
+            sizes.append((len(inputs['inputs']['image']), sum(len(crops) for crops in inputs['inputs']['crops'])))
+            return forward(inputs, **kwargs)
+
+        monkeypatch.setattr(fused, 'forward', counted)
+
+        fused(album, batch_size=4, crop_budget=6)
+
+        assert sizes == [(3, 6), (1, 2)]
+
+    @pytest.mark.parametrize('workers', [0, 1, 3])
+    def test_workers_change_nothing(self, fused, album, tmp_path, workers):
+        fused(album, out_dir=tmp_path / 'out', batch_size=2, workers=workers, save_json=True)
+
+        for path in album.iterdir():
+            (picture,) = fused(path)['visualization']
+            np.testing.assert_allclose(read_photo(tmp_path / 'out' / path.name).pixels, picture, atol=2)
+        assert len(list((tmp_path / 'out').iterdir())) == 8
+
+
+class TestPrecision:
+    @pytest.fixture(scope='class')
+    def predict(self, fused_weights):
+        def predict(precision: str, weights: Path | None = None, photos: list | None = None, **options) -> torch.Tensor:
+            detector = Boxes() if weights is None else 'none'
+            inferencer = ColorizationInferencer(
+                weights=weights or fused_weights, device='cpu', detector=detector, precision=precision
+            )
+            samples = inferencer(photos or textured(), return_datasamples=True, **options)['predictions']
+            return torch.stack([sample.pred_ab for sample in samples])
+
+        return predict
+
+    def test_bf16_is_within_half_a_lab_unit_of_float32(self, predict):
+        photos = [skimage.data.coffee(), skimage.data.chelsea(), skimage.data.astronaut(), skimage.data.camera()]
+
+        exact, reduced = (predict(name, DEFAULT_WEIGHTS, photos) * 110 for name in ('fp32', 'bf16'))
+
+        error = (reduced - exact).abs()
+        assert exact.abs().mean() > 5
+        assert 0 < error.mean() < 0.5
+        assert error.quantile(0.99) < 3
+
+    def test_of_the_fused_networks(self, predict):
+        assert 0 < (predict('bf16') - predict('fp32')).abs().mean() < 0.02
+
+    def test_native_size_keeps_to_the_published_numbers_unless_told_otherwise(self, predict, monkeypatch):
+        monkeypatch.setattr('insta_colorization.precision.has_bfloat16', lambda device: True)
+        exact = predict('fp32', native_size=True)
+
+        torch.testing.assert_close(predict('auto', native_size=True), exact, atol=0, rtol=0)
+        assert (predict('auto') != exact).any()
+        assert (predict('bf16', native_size=True) != exact).any()
+
+    def test_lab_and_decoding_stay_in_float32(self, image_weights, monkeypatch):
+        inferencer = ColorizationInferencer(
+            weights=image_weights, device='cpu', precision='bf16', decoder='annealed-mean'
+        )
+        seen = {}
+
+        class Watched(torch.nn.Module):
+            classify = True
+
+            def forward(self, ab, class_logits):
+                seen['decoder'] = ab.dtype, class_logits.dtype, torch.is_autocast_enabled('cpu')
+                return ab
+
+        colors = inferencer.model.colors
+
+        def watched_colors(lightness, *args):
+            seen['lightness'] = lightness.dtype
+            return colors(lightness, *args)
+
+        monkeypatch.setattr(inferencer.model, 'decoder', Watched())
+        monkeypatch.setattr(inferencer.model, 'colors', watched_colors)
+
+        inferencer(textured())
+
+        assert seen == {'lightness': torch.float32, 'decoder': (torch.float32, torch.float32, False)}
 
 
 class TestInstances:
@@ -461,12 +592,10 @@ class TestFiles:
         assert written.pixels.dtype == np.uint8
         assert (written.alpha == 100).all()
 
-    def test_nothing_is_left_of_a_run_that_is_interrupted(self, plain, album, tmp_path, monkeypatch):
-        writes = []
-
+    @pytest.mark.parametrize('workers', [0, 3])
+    def test_nothing_is_left_of_a_run_that_is_interrupted(self, plain, album, tmp_path, monkeypatch, workers):
         def interrupt_the_second(path: Path, target: Path) -> None:
-            writes.append(target)
-            if len(writes) == 2:
+            if target.name == '2.png':
                 raise KeyboardInterrupt
             real_replace(path, target)
 
@@ -474,26 +603,36 @@ class TestFiles:
         monkeypatch.setattr(Path, 'replace', interrupt_the_second)
 
         with pytest.raises(KeyboardInterrupt):
-            plain(album, out_dir=tmp_path / 'out', on_error='collect')
+            plain(album, out_dir=tmp_path / 'out', on_error='collect', workers=workers)
 
-        assert [path.name for path in (tmp_path / 'out').iterdir()] == ['1.png']
+        results = {path.name for path in (tmp_path / 'out').iterdir()}
+        assert results <= {'1.png', '3.png', '4.png'}
+        assert '1.png' in results
 
-    @pytest.mark.parametrize('batch_size', [1, 2])
-    def test_memory_holds_one_batch(self, plain, album, tmp_path, monkeypatch, batch_size):
-        load, alive, most = Job.load, weakref.WeakSet(), []
+    @pytest.mark.parametrize(('workers', 'batch_size', 'most'), [(0, 1, 1), (0, 2, 2), (1, 1, 7), (2, 1, 9)], ids=str)
+    def test_memory_does_not_grow_with_the_photos(self, plain, tmp_path, monkeypatch, workers, batch_size, most):
+        (tmp_path / 'film').mkdir()
+        for number in range(24):
+            write_photo(textured(8, 8, seed=number), tmp_path / 'film' / f'{number}.png')
+        load, alive, counts = Job.load, weakref.WeakSet(), []
 
         def counted(job: Job):
             photo = load(job)
             alive.add(photo)
             gc.collect()
-            most.append(len(alive))
+            counts.append(len(alive))
             return photo
 
         monkeypatch.setattr(Job, 'load', counted)
+        gc.freeze()  # so that `collect` looks at what is new alone
 
-        plain(album, out_dir=tmp_path / 'out', batch_size=batch_size)
+        try:
+            plain(tmp_path / 'film', out_dir=tmp_path / 'out', batch_size=batch_size, workers=workers)
+        finally:
+            gc.unfreeze()
 
-        assert max(most) == batch_size
+        assert len(counts) == 24
+        assert max(counts) <= most
 
     @pytest.mark.parametrize('place', ['file', 'file/below'])
     def test_folder_that_cannot_be_written(self, plain, tmp_path, place):
@@ -521,33 +660,47 @@ class TestFailures:
         assert len(result['visualization']) == 3
         assert f'failed: cannot read {damaged}/2.png: the file is empty' in caplog.messages
 
-    @pytest.mark.parametrize('step', ['prepare', 'forward', 'visualize', 'postprocess'])
-    def test_nobody_foresaw_are_named_by_type_and_traced_on_request(self, plain, album, monkeypatch, caplog, step):
-        real, calls = getattr(plain, step), []
+    @pytest.mark.parametrize('workers', [0, 2])
+    @pytest.mark.parametrize(
+        ('step', 'height'),
+        [
+            ('read', lambda job: read_photo(job.name).size[0]),
+            ('find', lambda photos, jobs: photos[0].size[0]),
+            ('pack', lambda job, photo, instances: photo.size[0]),
+            ('forward', lambda inputs, **_: inputs['data_samples'][0].instances.image_size[0, 0]),
+            ('visualize', lambda photos, *_, **__: photos[0].size[0]),
+            ('postprocess', lambda pairs, *_, **__: pairs[0][0].photo.size[0]),
+        ],
+        ids=['read', 'find', 'pack', 'forward', 'visualize', 'postprocess'],
+    )
+    def test_nobody_foresaw_are_named_by_type_and_traced_on_request(
+        self, fused, album, monkeypatch, caplog, step, height, workers
+    ):
+        real = getattr(fused, step)
 
-        def sometimes(*args, **kwargs):
-            calls.append(1)
-            if len(calls) == 2:
+        def fails_at_the_second(*args, **kwargs):
+            if height(*args, **kwargs) == 42:
                 raise IndexError('out of\nrange')
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(plain, step, sometimes)
+        monkeypatch.setattr(fused, step, fails_at_the_second)
         caplog.set_level(logging.DEBUG, 'insta_colorization')
 
-        records = plain(album, on_error='collect')['predictions']
+        records = fused(album, on_error='collect', workers=workers)['predictions']
 
         assert [record['status'] for record in records] == ['done', 'failed', 'done', 'done']
         assert records[1]['reason'] == f'{album}/2.png: unexpected IndexError: out of range'
         assert any(record.exc_info for record in caplog.records)
 
-    def test_of_a_library_that_lacks_are_not_the_photos(self, plain, album, monkeypatch):
-        def lacks(job, detect):
+    @pytest.mark.parametrize('workers', [0, 2])
+    def test_of_a_library_that_lacks_are_not_the_photos(self, plain, album, monkeypatch, workers):
+        def lacks(job):
             raise ImportError('pip install it')
 
-        monkeypatch.setattr(plain, 'prepare', lacks)
+        monkeypatch.setattr(plain, 'read', lacks)
 
         with pytest.raises(ImportError, match='pip install it'):
-            plain(album, on_error='collect')
+            plain(album, on_error='collect', workers=workers)
 
 
 @pytest.mark.parametrize('show', [False, True])

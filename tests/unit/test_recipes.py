@@ -9,7 +9,7 @@ RECIPES = sorted(path.stem for path in config_folder().rglob('*.py') if '_base_'
 @pytest.mark.parametrize('name', RECIPES)
 def test_every_recipe_is_found_by_its_name_and_has_a_model(name):
     assert find_config(name) == find_config(f'{name}.py')
-    assert load_config(name).model.type in ('ImageColorizer', 'InstColorizer')
+    assert load_config(name).model.type in ('ImageColorizer', 'InstanceColorizer', 'InstColorizer')
 
 
 @pytest.mark.parametrize('name', [DEFAULT_CONFIG, PUBLISHED_CONFIG])

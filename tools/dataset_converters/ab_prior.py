@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 
 from insta_colorization.colorspace import (
@@ -24,6 +23,9 @@ from insta_colorization.colorspace import (
     rgb_to_lab,
     to_network,
 )
+from insta_colorization.crops import to_tensor
+from insta_colorization.datasets.lists import read_list
+from insta_colorization.imaging import load_rgb, write_whole
 
 SIGMA = 5.0
 
@@ -36,16 +38,14 @@ def main() -> None:
     args = parser.parse_args()
 
     counts = torch.zeros(NUM_AB_BINS, dtype=torch.int64)
-    for name in track((args.folder / 'train.txt').read_text().split('\n')[:-1], description='photos'):
-        with Image.open(args.folder / name) as photo:
-            rgb = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 255
+    for name in track(read_list(args.folder / 'train.txt'), description='photos'):
+        rgb = to_tensor(load_rgb(args.folder / name))[None] / 255
         counts += torch.bincount(ab_to_bins(to_network(rgb_to_lab(rgb))[1]).flatten(), minlength=NUM_AB_BINS)
     occurring = counts.view(AB_BINS_PER_AXIS, AB_BINS_PER_AXIS).numpy().astype(np.float64)
     smooth = cv2.GaussianBlur(occurring, (5, 5), SIGMA / AB_BIN_WIDTH, borderType=cv2.BORDER_CONSTANT)
     frequencies = np.where(occurring > 0, smooth, 0).ravel()
-    part = args.out.with_suffix('.part')
-    part.write_text(json.dumps([float(f'{value:.4g}') for value in frequencies / frequencies.sum()]) + '\n')
-    part.replace(args.out)
+    rounded = [float(f'{value:.4g}') for value in frequencies / frequencies.sum()]
+    write_whole(f'{json.dumps(rounded)}\n'.encode(), args.out)
     print(f'{int((counts > 0).sum())} of {NUM_AB_BINS} classes occur')
 
 

@@ -1,95 +1,151 @@
-"""Squashes photos to small squares once, so that training does not decode them at full size in every epoch.
+"""Unpacks photos for training, or squashes them to small squares once instead of decoding them in every epoch.
 
+    python tools/dataset_converters/prepare_photos.py SRC... --out data/photos
     python tools/dataset_converters/prepare_photos.py SRC... --size 80 --out data/photos_80
 
-SRC is a folder or a tar of photos. `--out` receives them as PNG under their own relative names, with `train.txt` and
-`val.txt`: one photo in ten, chosen by its name, is held back for validation. Photos whose ab spans less than
-10 Lab units (grey ones) are counted and left out, as the published training does; of photos whose names differ only in
-their suffix the first is taken and the others are counted. Photos that exist are kept, so a stopped run is resumed by
-repeating it.
+SRC is a folder or a tar of photos. `--out` receives them under their own relative names, byte for byte or as square
+PNGs, with `train.txt` and `val.txt`: one photo in ten, chosen by its name, is held back for validation, the same ones
+in every such folder. Photos of which neither a nor b spans 10 Lab units (grey ones) are counted and left out, as the
+published training does, and so are broken ones; of photos that would get the same name the first is taken. Photos that
+exist are kept, so a stopped run is resumed by repeating it.
 """
 
 import argparse
 import io
+import sys
 import tarfile
-import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from multiprocessing import Pool
-from pathlib import Path
+from itertools import islice
+from multiprocessing import pool as pools
+from pathlib import Path, PurePath
 
+import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
 
-from insta_colorization.colorspace import rgb_to_lab
-from insta_colorization.crops import resize_photo, to_tensor
+from insta_colorization.cli import Parser, run_command
+from insta_colorization.crops import resize_photo
+from insta_colorization.datasets.lists import held_back, photos_in, write_list
+from insta_colorization.datasets.transforms import GREY_SIZE, ab_span
 from insta_colorization.imaging import READABLE_SUFFIXES, ImageReadError, load_rgb
 
 MIN_AB_RANGE = 10
+# Photos in memory at a time.
+BATCH = 256
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument('source', nargs='+', type=Path, help='folder or tar of photos')
+    parser.add_argument('--size', type=int, help='side of the squares, in pixels; without it photos stay as they are')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the photos and their lists')
+    parser.add_argument('--jobs', type=int, default=2, help='processes; default: 2')
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
+    args = parser.parse_args(argv)
+    for name in ('size', 'jobs'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1, but is {getattr(args, name)}')
+    return args
 
 
 def photos(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Relative name and file content of every photo in a folder or a tar."""
+    """Relative name and file content of every photo in a folder or a tar.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: the file is not a tar, or would write outside the folder that it is unpacked into.
+    """
     if source.is_dir():
-        for path in sorted(source.rglob('*')):
-            if path.suffix.lower() in READABLE_SUFFIXES:
-                yield str(path.relative_to(source)), path.read_bytes()
+        for name in photos_in(source):
+            yield name, (source / name).read_bytes()
         return
-    with tarfile.open(source) as archive:
-        for member in archive:
-            if Path(member.name).suffix.lower() in READABLE_SUFFIXES:
-                yield member.name, archive.extractfile(member).read()
+    try:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                if member.isfile() and Path(member.name).suffix.lower() in READABLE_SUFFIXES:
+                    yield _inside(member.name, source), archive.extractfile(member).read()
+    except tarfile.TarError as error:
+        raise ValueError(f'{source} is neither a folder nor a tar that can be read: {error}') from error
 
 
-def prepare(item: tuple[str, bytes], size: int, out: Path) -> tuple[str, str]:
+def _inside(name: str, source: Path) -> str:
+    if PurePath(name).is_absolute() or '..' in PurePath(name).parts:
+        raise ValueError(f'{source} holds {name}, which would be written outside the folder')
+    return str(PurePath(name))
+
+
+def prepare(item: tuple[str, bytes], size: int | None, out: Path) -> tuple[str, str]:
     """Writes one photo; returns its new relative name and what became of it: kept, grey or broken."""
     name, content = item
-    target = (out / name).with_suffix('.png')
+    target = out / name if size is None else (out / name).with_suffix('.png')
     relative = str(target.relative_to(out))
     if target.exists():
         return relative, 'kept'
     try:
-        photo = resize_photo(load_rgb(io.BytesIO(content)), size)
+        photo = resize_photo(load_rgb(io.BytesIO(content)), size or GREY_SIZE)
     except ImageReadError:
         return relative, 'broken'
-    ab = rgb_to_lab(to_tensor(photo) / 255)[1:].flatten(1)
-    if (ab.amax(dim=1) - ab.amin(dim=1)).max() < MIN_AB_RANGE:
+    if ab_span(photo) < MIN_AB_RANGE:
         return relative, 'grey'
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix('.part')
-    Image.fromarray(photo).save(part, 'PNG', compress_level=1)
+    part = target.with_name(f'{target.name}.part')
+    part.write_bytes(content if size is None else _as_png(photo))
     part.replace(target)
     return relative, 'kept'
 
 
-def main() -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', nargs='+', type=Path, help='folder or tar of photos')
-    parser.add_argument('--size', type=int, default=80, help='side of the squares, in pixels')
-    parser.add_argument('--out', type=Path, required=True, help='folder for the squares')
-    parser.add_argument('--jobs', type=int, default=2, help='processes')
-    args = parser.parse_args()
+def _as_png(photo: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, 'PNG', compress_level=1)
+    return buffer.getvalue()
 
+
+def _in_batches(
+    pool: pools.Pool, work: Callable[[tuple[str, bytes]], tuple[str, str]], items: Iterator[tuple[str, bytes]]
+) -> Iterator[tuple[str, str]]:
+    # `pool.imap` alone would read the contents of all photos into memory.
+    while batch := list(islice(items, BATCH)):
+        yield from pool.imap(work, batch, chunksize=BATCH // 16)
+
+
+def prepare_all(args: argparse.Namespace) -> int:
+    """Writes the photos and their lists, and says what became of them; returns the exit status.
+
+    Raises:
+        ValueError: there is no photo, or none that can be trained on.
+    """
     args.out.mkdir(parents=True, exist_ok=True)
-    kept, fates, lists = set(), Counter(), {'train': [], 'val': []}
+    kept: dict[str, None] = {}
+    fates: Counter[str] = Counter()
     items = (item for source in args.source for item in photos(source))
-    with Pool(args.jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with pools.Pool(args.jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         work = partial(prepare, size=args.size, out=args.out)
-        for name, fate in track(pool.imap(work, items, chunksize=16), description='photos', total=None):
+        for name, fate in track(_in_batches(pool, work, items), description='photos', total=None):
             if fate == 'kept' and name in kept:
                 fate = 'of a name that another photo has'
             fates[fate] += 1
             if fate == 'kept':
-                kept.add(name)
-                held_back = zlib.crc32(Path(name).with_suffix('').as_posix().encode()) % 10 == 0
-                lists['val' if held_back else 'train'].append(name)
-    for subset, names in lists.items():
-        (args.out / f'{subset}.txt').write_text(''.join(f'{name}\n' for name in names))
-    print(', '.join(f'{count} {fate}' for fate, count in sorted(fates.items())))
+                kept[name] = None
+    counts = ', '.join(f'{count} {fate}' for fate, count in sorted(fates.items()))
+    if not kept:
+        raise ValueError(f'no photo to train on in {", ".join(map(str, args.source))}: {counts or "none at all"}')
+    write_list((name for name in kept if not held_back(name)), args.out / 'train.txt')
+    write_list(filter(held_back, kept), args.out / 'val.txt')
+    print(counts)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    args = parse_args(argv)
+    return run_command(
+        lambda: prepare_all(args), debug=args.debug, when_stopped='stopped; the same command goes on from here'
+    )
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

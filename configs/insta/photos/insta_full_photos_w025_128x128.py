@@ -20,9 +20,12 @@ val_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos_144', p
 
 # Testing is at 256 x 256: the prediction is brought to that size and joined with the photo's lightness there.
 #   python tools/test.py configs/insta/photos/insta_full_photos_w025_128x128.py CHECKPOINT \
-#       --cfg-options test_dataloader.dataset.data_root=FOLDER
+#       --cfg-options test_dataloader.dataset.data_root=FOLDER test_dataloader.dataset.gt_instances=BOXES.json
 test_pipeline = [
-    dict(type='LoadPhoto'),
+    dict(type='LoadPhoto', keep_broken=True),
+    dict(type='LoadInstances'),
+    dict(type='SelectInstances', top_k=8),
+    dict(type='CropInstances', size=128),
     dict(type='ResizePhoto', size=256),
     dict(type='ResizePhoto', size=128, keep_truth=True),
     dict(type='PackColorization'),

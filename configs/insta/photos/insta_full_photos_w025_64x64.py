@@ -15,7 +15,7 @@ model = dict(
 )
 
 max_iters = 5000
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1250)
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=1250)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -28,6 +28,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=3e-4, by_epoch=False, begin=300, T_max=max_iters - 300, end=max_iters),
 ]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+log_processor = dict(by_epoch=False)
 custom_hooks = [
     dict(type='ChannelsLastHook'),
     dict(type='RecalibratedEMAHook', ema_type='ExponentialMovingAverage', momentum=0.002),

@@ -1,6 +1,29 @@
-"""Datasets and transforms."""
+"""Datasets, samplers and transforms."""
 
 from .dataset import ColorizationDataset
-from .transforms import LoadPhoto, PackColorization, RandomCropPhoto, RandomFlipPhoto, ResizePhoto
+from .sampler import PhotoSampler
+from .transforms import (
+    CropInstances,
+    CropToInstance,
+    LoadInstances,
+    LoadPhoto,
+    PackColorization,
+    RandomCropPhoto,
+    RandomFlipPhoto,
+    ResizePhoto,
+    SelectInstances,
+)
 
-__all__ = ['ColorizationDataset', 'LoadPhoto', 'PackColorization', 'RandomCropPhoto', 'RandomFlipPhoto', 'ResizePhoto']
+__all__ = [
+    'ColorizationDataset',
+    'CropInstances',
+    'CropToInstance',
+    'LoadInstances',
+    'LoadPhoto',
+    'PackColorization',
+    'PhotoSampler',
+    'RandomCropPhoto',
+    'RandomFlipPhoto',
+    'ResizePhoto',
+    'SelectInstances',
+]

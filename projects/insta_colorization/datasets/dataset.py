@@ -1,46 +1,184 @@
-"""Photos for training and testing."""
+"""Photos for training and testing, with what boxes files say about them."""
 
+import logging
+from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
+from insta_colorization.detectors.cached import Annotations, CachedDetector, coco_photos
 from insta_colorization.imaging import READABLE_SUFFIXES
 from insta_colorization.registry import DATASETS
+
+from .lists import photos_in, read_list
+from .sampler import Key
+from .transforms import LoadInstances
 
 
 @DATASETS.register_module()
 class ColorizationDataset(BaseDataset):
-    """Photos of a folder, or those that a text file lists.
+    """Photos of a folder, or those that a text file or a COCO file lists; no photo is opened before its turn.
+
+    What is random in the pipeline (numpy's generator) is a function of `seed`, the epoch and the photo's index: the
+    order, the workers and a resumption change nothing. In training another photo takes the place of one that the
+    pipeline cannot use; which one is such a function as well, and the log says why.
+
+    A record has `img_path` and, where they are given, the photo's `annotations` and `gt_annotations` (`Annotations`).
 
     Args:
-        data_root: the folder; searched recursively when there is no list.
-        ann_file: a text file in `data_root` with one relative name a line; '' for all photos of the folder.
-        kwargs: see `mmengine.dataset.BaseDataset`.
+        data_root: the folder; searched recursively when there is no list. `data_prefix=dict(img_path=...)` names a
+            folder in it that the photos are in.
+        ann_file: '' for all photos of the folder, or a file in `data_root`: a text file with one relative name a line,
+            or a COCO `.json`, whose annotations are the `instances` where none are given.
+        instances: the boxes that the networks use: a COCO annotation file, RESULTS.json:ANNOTATIONS.json, or a folder
+            of `.npz` files, as `CachedDetector` reads them.
+        gt_instances: the true boxes, for instance-level metrics or the selection of true instances; likewise.
+        seed: see above.
+        kwargs: see `mmengine.dataset.BaseDataset`. `filter_cfg=dict(score_thr=0.3, min_instances=1)` leaves out photos
+            that have fewer `instances` of that score.
     """
 
-    def __init__(self, data_root: str, ann_file: str = '', **kwargs: Any) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str = '',
+        instances: str | None = None,
+        gt_instances: str | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.instances = instances
+        self.gt_instances = gt_instances
+        self.seed = seed
+        # A lock of the spawn context reaches forked workers as well, but not the other way round.
+        self._num_skipped = get_context('spawn').Value('q', 0)
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One record a photo: `img_path`.
+        """One record a photo.
 
         Raises:
-            FileNotFoundError: the folder or the list is missing.
-            ValueError: there is no photo in it.
+            FileNotFoundError: the folder, the list or a boxes file is missing.
+            ValueError: there is no photo, or one of the files cannot be used or knows none of the photos.
         """
-        folder = Path(self.data_root)
+        folder = Path(self.data_prefix['img_path'])
         if not folder.is_dir():
             raise FileNotFoundError(f'the dataset folder {folder} does not exist')
-        if self.ann_file:
-            if not Path(self.ann_file).is_file():
-                raise FileNotFoundError(f'the list {self.ann_file} does not exist')
-            names = [line for line in Path(self.ann_file).read_text().splitlines() if line]
-            paths = [folder / name for name in names]
-        else:
-            paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in READABLE_SUFFIXES)
-        if not paths:
+        names, instances = self._names(folder)
+        if not names:
             known = ', '.join(READABLE_SUFFIXES)
             raise ValueError(f'{self.ann_file or folder} names no photo with one of the suffixes {known}')
+        paths = [str(folder / name) for name in names]
+        if self.ann_file:
+            self._check_presence(paths)
+        return self._records(paths, {'annotations': instances, 'gt_annotations': self.gt_instances})
 
-        return [{'img_path': str(path)} for path in paths]
+    def _names(self, folder: Path) -> tuple[list[str], str | None]:
+        """The photos' names relative to the folder, and the file of their instances."""
+        if self.ann_file.endswith('.json'):
+            names, annotated = coco_photos(self.ann_file)
+            return names, self.instances or (self.ann_file if annotated else None)
+        return read_list(Path(self.ann_file)) if self.ann_file else photos_in(folder), self.instances
+
+    def _check_presence(self, paths: list[str]) -> None:
+        present = sum(Path(path).is_file() for path in paths)
+        if not present:
+            raise ValueError(f'{self.ann_file} lists {len(paths)} photos, but 0 of them exist, such as {paths[0]}')
+        if present < len(paths):
+            print_log(f'{self.ann_file}: {present} of {len(paths)} photos exist', 'current', logging.WARNING)
+
+    def _records(self, paths: list[str], files: dict[str, str | None]) -> list[dict]:
+        records: list[dict] = [{'img_path': path} for path in paths]
+        masks = any(isinstance(step, LoadInstances) and step.masks for step in self.pipeline.transforms)
+        read: dict[str, list[Annotations]] = {}
+        for name, file in files.items():
+            if file is None:
+                continue
+            if file not in read:
+                read[file] = _annotations(file, paths, masks)
+            for record, annotations in zip(records, read[file], strict=True):
+                record[name] = annotations
+        return records
+
+    def filter_data(self) -> list[dict]:
+        """The records that `filter_cfg` leaves.
+
+        Raises:
+            ValueError: none is left, or there are no boxes to filter by.
+        """
+        if not self.filter_cfg:
+            return self.data_list
+        return self._with_instances(**self.filter_cfg)
+
+    def _with_instances(self, score_thr: float = 0.0, min_instances: int = 1) -> list[dict]:
+        if 'annotations' not in self.data_list[0]:
+            raise ValueError('filter_cfg counts the `instances` of each photo, but the dataset was given none')
+        kept = [record for record in self.data_list if record['annotations'].usable(score_thr) >= min_instances]
+        total, dropped = len(self.data_list), len(self.data_list) - len(kept)
+        rule = f'fewer than {min_instances} box{"" if min_instances == 1 else "es"} of score >= {score_thr}'
+        if not kept:
+            raise ValueError(f'no photo is left: all {total} have {rule}')
+        print_log(f'kept {len(kept)} of {total} photos: {dropped} have {rule}', 'current')
+        return kept
+
+    def __getitem__(self, key: int | Key) -> dict:
+        """A photo after the pipeline.
+
+        Args:
+            key: the photo's index, for epoch 0, or epoch and index as `PhotoSampler` yields them.
+
+        Raises:
+            ValueError: in testing, the photo cannot be used; in training, nor can `max_refetch` others.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        # numpy's seed cannot be negative, and -1 is the same photo as the last one.
+        index = range(len(self))[index]
+        state = np.random.get_state()
+        np.random.seed((self.seed, epoch, index))
+        try:
+            return self._packed(index)
+        finally:
+            np.random.set_state(state)
+
+    def _packed(self, index: int) -> dict:
+        for candidate in self._candidates(index):
+            record = self.get_data_info(candidate)
+            packed = self.pipeline(record)
+            if packed is not None:
+                return packed
+            reason = record.get('skipped', f'the pipeline gives nothing for {record["img_path"]}')
+            if self.test_mode:
+                raise ValueError(f'{reason}; in testing no other photo takes its place')
+            self._log_skipped(reason)
+        raise ValueError(f'no photo of {len(self)} can be used; the last one: {reason}')
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """The photo, then others at random, at most `max_refetch`."""
+        yield index
+        others = np.random.permutation(len(self))
+        yield from others[others != index][: self.max_refetch].tolist()
+
+    def _log_skipped(self, reason: str) -> None:
+        with self._num_skipped.get_lock():
+            self._num_skipped.value += 1
+            count = self._num_skipped.value
+        print_log(f'skipped photo {count} so far: {reason}', 'current', logging.WARNING)
+
+    def _copy_without_annotation(self, memo: dict | None = None) -> 'ColorizationDataset':
+        # A subset counts along with the whole: a shared counter cannot be copied.
+        return super()._copy_without_annotation({id(self._num_skipped): self._num_skipped, **(memo or {})})
+
+
+def _annotations(file: str, paths: list[str], masks: bool) -> list[Annotations]:
+    """What a boxes file says about each photo; the file's own contents, far larger, go again."""
+    boxes = CachedDetector.of(file, masks=masks)
+    matched = boxes.matched(paths)
+    annotations = [boxes.annotations_of(path) for path in paths]
+    total, usable = sum(map(len, annotations)), sum(found.usable() for found in annotations)
+    outside = f', {total - usable} of them without an area inside the photo' if usable < total else ''
+    print_log(f'{file} knows {matched} of {len(paths)} photos: {total} boxes{outside}', 'current')
+    return annotations

@@ -1,37 +1,121 @@
 """Photo transforms: RGB uint8 HWC in `results['img']`, until `PackColorization` makes tensors of it.
 
-RGB -> Lab happens once, on the device, in the data preprocessor.
+`results['instances']` (what the networks use) and `results['gt_instances']` (the true ones) are `Instances` of the
+current `img`: crops and flips move them along. A transform that cannot go on says why in `results['skipped']` and gives
+None; the dataset then takes another photo. RGB -> Lab happens once, on the device, in the data preprocessor.
 """
 
-import logging
+from collections.abc import Callable
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine.logging import print_log
 
-from insta_colorization.crops import resize_photo, to_tensor
+from insta_colorization.colorspace import rgb_to_lab
+from insta_colorization.crops import crop_instances, resize_photo, to_tensor
 from insta_colorization.imaging import ImageReadError, load_rgb
 from insta_colorization.registry import TRANSFORMS
-from insta_colorization.structures import ColorizationSample
+from insta_colorization.selection import select
+from insta_colorization.structures import ColorizationSample, Instances
+
+# Records of the dataset and what `LoadInstances` makes of them.
+_INSTANCES_OF = {'annotations': 'instances', 'gt_annotations': 'gt_instances'}
+# The published code measures how grey a photo is at this size.
+GREY_SIZE = 256
+
+
+def ab_span(photo: np.ndarray) -> float:
+    """How far the colours of a photo reach: the wider of its ranges of a and b, in Lab units.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+    """
+    ab = rgb_to_lab(to_tensor(photo) / 255)[1:].flatten(1)
+    return float((ab.amax(dim=1) - ab.amin(dim=1)).max())
 
 
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Reads `results['img_path']` by `imaging.load_rgb`; an unreadable photo is logged and gives None."""
+    """Reads `results['img_path']` by `imaging.load_rgb`; a photo that cannot be used gives None.
+
+    Args:
+        keep_broken: whether such a photo becomes a black one of 8 x 8 pixels with the reason in `results['skipped']`
+            instead, so that testing can count it.
+        min_ab_range: a photo of which neither a nor b spans this many Lab units at 256 x 256 is grey and not used.
+    """
+
+    def __init__(self, keep_broken: bool = False, min_ab_range: float = 0) -> None:
+        self.keep_broken = keep_broken
+        self.min_ab_range = min_ab_range
 
     def transform(self, results: dict) -> dict | None:  # noqa: D102
         try:
-            results['img'] = load_rgb(results['img_path'])
+            results['img'] = self._read(results['img_path'])
         except ImageReadError as error:
-            print_log(f'skipped: {error}', logger='current', level=logging.WARNING)
-            return None
+            results['skipped'] = str(error)
+            if not self.keep_broken:
+                return None
+            results['img'] = np.zeros((8, 8, 3), np.uint8)
         results['image_size'] = results['img'].shape[:2]
         return results
+
+    def _read(self, path: str) -> np.ndarray:
+        photo = load_rgb(path)
+        if self.min_ab_range:
+            span = ab_span(resize_photo(photo, GREY_SIZE))
+            if span < self.min_ab_range:
+                raise ImageReadError(f'{path} is grey: its a and b span {span:.1f} of at least {self.min_ab_range}')
+        return photo
+
+
+@TRANSFORMS.register_module()
+class LoadInstances(BaseTransform):
+    """Makes `Instances` of the dataset's records, scaled with the photo and clipped to it.
+
+    `annotations` become `instances`, `gt_annotations` become `gt_instances` and, the number of their crowds, `crowds`.
+    What the dataset was not given stays away. A photo whose shape is not that of its annotations gives None.
+
+    Args:
+        masks: whether to make masks as well, of polygons and RLE; without one the mask is the box.
+    """
+
+    def __init__(self, masks: bool = False) -> None:
+        self.masks = masks
+
+    def transform(self, results: dict) -> dict | None:  # noqa: D102
+        size = results['img'].shape[:2]
+        if size != results['image_size']:
+            raise ValueError(f'LoadInstances needs the photo as loaded, {results["image_size"]}, but it is {size} now')
+        try:
+            for record, name in _INSTANCES_OF.items():
+                if record in results:
+                    broken = 'skipped' in results
+                    results[name] = Instances.empty(size) if broken else results[record].on(size, self.masks)
+        except ValueError as error:
+            results['skipped'] = f'{results["img_path"]}: {error}'
+            return None
+        if 'gt_annotations' in results:
+            results['crowds'] = results['gt_annotations'].crowds
+        return results
+
+
+def move(results: dict, image: np.ndarray, moved: Callable[[Instances], Instances]) -> dict:
+    """Replaces the photo and moves what was found in it along.
+
+    Raises:
+        ValueError: instances were cut out already, so their crops would no longer be those of the photo.
+    """
+    if 'crops' in results:
+        raise ValueError('photos are cropped and flipped before CropInstances, but it came first')
+    results['img'] = image
+    for name in _INSTANCES_OF.values():
+        if name in results:
+            results[name] = moved(results[name])
+    return results
 
 
 @TRANSFORMS.register_module()
 class RandomCropPhoto(BaseTransform):
-    """Keeps a random window whose sides are a random fraction of the photo's.
+    """Keeps a random window whose sides are a random fraction of the photo's, and the instances' parts inside it.
 
     Args:
         min_side: the least fraction; the greatest is 1.
@@ -45,26 +129,140 @@ class RandomCropPhoto(BaseTransform):
     def transform(self, results: dict) -> dict:  # noqa: D102
         image = results['img']
         fraction = np.random.uniform(self.min_side, 1, size=2)
-        height, width = np.maximum((fraction * image.shape[:2]).round().astype(int), 1)
+        height, width = np.maximum((fraction * image.shape[:2]).round().astype(int), 1).tolist()
         top = np.random.randint(image.shape[0] - height + 1)
         left = np.random.randint(image.shape[1] - width + 1)
-        results['img'] = image[top : top + height, left : left + width]
-        return results
+        rows, columns = slice(top, top + height), slice(left, left + width)
+
+        def moved(instances: Instances) -> Instances:
+            boxes = instances.boxes - instances.boxes.new_tensor([left, top, left, top])
+            masks = None if instances.masks is None else instances.masks[:, rows, columns]
+            return Instances.clipped(boxes, (height, width), instances.scores, masks)
+
+        return move(results, image[rows, columns], moved)
 
 
 @TRANSFORMS.register_module()
 class RandomFlipPhoto(BaseTransform):
-    """Mirrors half of the photos left to right."""
+    """Mirrors half of the photos left to right, with their instances."""
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         if np.random.rand() < 0.5:
-            results['img'] = results['img'][:, ::-1]
+            return move(results, results['img'][:, ::-1], _mirrored)
+        return results
+
+
+def _mirrored(instances: Instances) -> Instances:
+    boxes = instances.boxes.clone()
+    boxes[:, [2, 0]] = instances.image_size[0, 1] - boxes[:, [0, 2]]
+    masks = None if instances.masks is None else instances.masks.flip(2)
+    return Instances(boxes, instances.image_size, instances.scores, masks=masks)
+
+
+@TRANSFORMS.register_module()
+class SelectInstances(BaseTransform):
+    """Keeps the instances that are worth colouring on their own, as `selection.select` does, in `results['instances']`.
+
+    Without boxes in the dataset it does nothing, unless they are required or the true ones are asked for.
+
+    Args:
+        score_thr: the lowest score that stays.
+        min_size: the shortest side that stays, in pixels.
+        top_k: how many stay at most; None keeps all.
+        order: which ones stay: the best by `score`, or `random` ones.
+        source: where they come from: `instances`, or `gt_instances` for the true ones.
+        required: whether a photo of which none stays gives None; for training.
+    """
+
+    def __init__(
+        self,
+        score_thr: float = 0.0,
+        min_size: float = 0.0,
+        top_k: int | None = 8,
+        order: str = 'score',
+        source: str = 'instances',
+        required: bool = False,
+    ) -> None:
+        if order not in ('score', 'random'):
+            raise ValueError(f"order must be 'score' or 'random', but got {order!r}")
+        if source not in _INSTANCES_OF.values():
+            raise ValueError(f'source must be one of {", ".join(_INSTANCES_OF.values())}, but got {source!r}')
+        self.score_thr = score_thr
+        self.min_size = min_size
+        self.top_k = top_k
+        self.order = order
+        self.source = source
+        self.required = required
+
+    def transform(self, results: dict) -> dict | None:  # noqa: D102
+        if self.source not in results and self.source == 'instances' and not self.required:
+            return results
+        found = _instances(results, self.source, 'SelectInstances')
+        kept = self._select(found)
+        if self.required and not len(kept):
+            limits = f'score >= {self.score_thr} and sides of {self.min_size} pixels'
+            results['skipped'] = f'{results["img_path"]} has {len(found)} boxes, none with {limits}'
+            return None
+        results['instances'] = kept
+        return results
+
+    def _select(self, found: Instances) -> Instances:
+        if self.order == 'score' or self.top_k is None:
+            return select(found, self.score_thr, self.min_size, self.top_k)
+        kept = select(found, self.score_thr, self.min_size)
+        return kept[np.sort(np.random.permutation(len(kept))[: self.top_k])]
+
+
+def _instances(results: dict, name: str, wanted_by: str) -> Instances:
+    if name not in results:
+        raise ValueError(f'{wanted_by} needs `{name}`, but the dataset has none or LoadInstances did not come before')
+    return results[name]
+
+
+@TRANSFORMS.register_module()
+class CropInstances(BaseTransform):
+    """Cuts the instances out of the photo, at its own resolution: `results['crops']` (R, size, size, 3) uint8.
+
+    Without boxes in the dataset it does nothing.
+
+    Args:
+        size: the side of the squares in pixels, a multiple of 8.
+    """
+
+    def __init__(self, size: int = 256) -> None:
+        self.size = size
+
+    def transform(self, results: dict) -> dict:  # noqa: D102
+        if 'instances' in results:
+            results['crops'] = crop_instances(results['img'], results['instances'], self.size)
+        return results
+
+
+@TRANSFORMS.register_module()
+class CropToInstance(BaseTransform):
+    """The photo becomes one of its instances, at random, as in the published training of the instance network.
+
+    `instances` and `gt_instances` go, since they lie in the photo that was. A photo without instances gives None.
+    """
+
+    def transform(self, results: dict) -> dict | None:  # noqa: D102
+        instances = _instances(results, 'instances', 'CropToInstance')
+        if len(instances):
+            x0, y0, x1, y1 = instances.in_pixels()[np.random.randint(len(instances))].tolist()
+            results['img'] = results['img'][y0:y1, x0:x1]
+        elif 'skipped' not in results:
+            results['skipped'] = f'{results["img_path"]} has no instance to crop to'
+            return None
+        for name in _INSTANCES_OF.values():
+            results.pop(name, None)
         return results
 
 
 @TRANSFORMS.register_module()
 class ResizePhoto(BaseTransform):
     """Squashes the photo to a square, whatever its aspect, as the published code does.
+
+    Instances keep referring to the photo as it was: the networks bring their boxes to any grid (`Instances.on_grid`).
 
     Args:
         size: its side in pixels, a multiple of 8.
@@ -84,13 +282,20 @@ class ResizePhoto(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackColorization(BaseTransform):
-    """Makes the runner's form: `inputs` with `image` (3, H, W) uint8 RGB, `data_samples` a `ColorizationSample`.
+    """Makes the runner's form.
 
-    The sample's truth is the image, or what a `ResizePhoto` kept of it at another size.
+    `inputs` has `image` (3, S, S) uint8 RGB and, after `CropInstances`, `crops` (R, 3, S, S) uint8. `data_samples` is a
+    `ColorizationSample`; its truth is the image, or what a `ResizePhoto` kept of it at another size.
     """
 
     def transform(self, results: dict) -> dict:  # noqa: D102
-        image = to_tensor(results['img'])
-        sample = ColorizationSample(gt_rgb=to_tensor(results['truth']) if 'truth' in results else image)
-        sample.set_metainfo({key: results[key] for key in ('img_path', 'image_size') if key in results})
-        return {'inputs': {'image': image}, 'data_samples': sample}
+        inputs = {'image': to_tensor(results['img'])}
+        if 'crops' in results:
+            inputs['crops'] = to_tensor(results['crops'])
+        sample = ColorizationSample(gt_rgb=to_tensor(results['truth']) if 'truth' in results else inputs['image'])
+        for name in _INSTANCES_OF.values():
+            if name in results:
+                sample.set_field(results[name], name)
+        meta = ('img_path', 'image_size', 'skipped', 'crowds')
+        sample.set_metainfo({key: results[key] for key in meta if key in results})
+        return {'inputs': inputs, 'data_samples': sample}

@@ -4,8 +4,9 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -20,12 +21,85 @@ from .base import check_image, image_size
 logger = logging.getLogger(__name__)
 
 
-class _Found(NamedTuple):
-    """Boxes (R, 4) xyxy in photo pixels, scores (R,) and masks (R, H, W) or None, as the file has them."""
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What a file of boxes says about one photo, before anybody has opened the photo.
+
+    Attributes:
+        boxes: (R, 4) float32 xyxy in pixels of `frame`; they may stick out of it.
+        scores: (R,) float32.
+        frame: (height, width) that the boxes refer to; None if that is the photo's own size.
+        segmentations: R times polygons, RLE or None as in COCO; None where nobody asked for masks.
+        crowds: how many crowds were left out.
+
+    Raises:
+        ValueError: a box is not finite or is inverted, or a score is not finite.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
-    masks: Tensor | None = None
+    frame: Size | None = None
+    segmentations: list | None = None
+    crowds: int = 0
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.scores).all():
+            raise ValueError(f'scores must be finite, but got {self.scores.tolist()}')
+        wrong = ~np.isfinite(self.boxes).all(axis=1) | (self.boxes[:, 2:] < self.boxes[:, :2]).any(axis=1)
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise ValueError(f'box {first} is not finite or is inverted: {self.boxes[first].tolist()}')
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Those of a photo that the file does not know."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def usable(self, score_thr: float = 0.0) -> int:
+        """How many boxes of at least this score have an area inside the frame."""
+        height, width = self.frame or (np.inf, np.inf)
+        clipped = self.boxes.clip(0, [width, height] * 2)
+        inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+        return int((inside & (self.scores >= score_thr)).sum())
+
+    def on(self, size: Size, masks: bool = False) -> Instances:
+        """The instances of the opened photo.
+
+        Args:
+            size: (height, width) of the photo.
+            masks: whether to make masks of the segmentations; without one the mask is the box.
+
+        Returns:
+            `Instances` of a single image: scaled with the photo, clipped to it, without boxes that have nothing inside.
+
+        Raises:
+            ValueError: the photo has another shape than the frame, or a segmentation is neither polygons nor RLE.
+        """
+        frame = self._scaled_from(size)
+        scale = np.array([size[1] / frame[1], size[0] / frame[0]] * 2, np.float32)
+        drawn = _masks(self.segmentations or [None] * len(self), self.boxes, frame, size) if masks else None
+        return Instances.clipped(self.boxes * scale, size, self.scores, drawn)
+
+    def _scaled_from(self, size: Size) -> Size:
+        """The size that the boxes refer to: the photo's, or that of the copy it was scaled from or to.
+
+        Raises:
+            ValueError: the file describes a photo of another shape, so its boxes would land anywhere (a cropped copy,
+                or one turned by its EXIF tag).
+        """
+        if self.frame is None or self.frame == size:
+            return size
+        height, width = self.frame
+        scale = max(size) / max(height, width)
+        if abs(height * scale - size[0]) > 1 or abs(width * scale - size[1]) > 1:
+            raise ValueError(
+                f'the boxes are for a photo of height {height} and width {width}, but this one has height {size[0]} '
+                f'and width {size[1]}'
+            )
+        return self.frame
 
 
 class _Source(Protocol):
@@ -33,7 +107,7 @@ class _Source(Protocol):
 
     def entry_of(self, photo: Path) -> Any: ...
 
-    def read(self, entry: Any, size: Size) -> _Found: ...
+    def read(self, entry: Any) -> Annotations: ...
 
     def names(self) -> list[str]: ...
 
@@ -68,17 +142,48 @@ class CachedDetector:
     ) -> None:
         self.path = Path(path)
         self.score_thr = score_thr
+        self._masks = masks
         self._source = _open(self.path, None if image_file is None else Path(image_file), masks)
         self._owners: dict[Any, str] = {}
 
+    @classmethod
+    def of(cls, text: str | Path, **settings: Any) -> Self:
+        """The detector that a line of text stands for: FILE, FOLDER or RESULTS.json:ANNOTATIONS.json.
+
+        Args:
+            text: what `--boxes` takes.
+            settings: further arguments of the detector.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder.
+            ValueError: the file is not of one of these kinds.
+        """
+        results, found, annotations = str(text).partition('.json:')
+        if found and not Path(text).exists():
+            return cls(f'{results}.json', annotations, **settings)
+        return cls(text, **settings)
+
     def check(self, paths: Sequence[str]) -> None:
-        """Looks all photos of a run up before it begins, and logs how many have boxes.
+        """Looks all photos of a run up before it begins, and warns if some have no boxes.
 
         Args:
             paths: the files of all photos.
 
         Raises:
-            ValueError: none of the photos is in the file, or two of them would share one entry.
+            ValueError: see `matched`.
+        """
+        matched = self.matched(paths)
+        if matched < len(paths):
+            logger.warning('%s has boxes for %d of the %d photos', self.path, matched, len(paths))
+
+    def matched(self, paths: Sequence[str]) -> int:
+        """How many photos are in the file.
+
+        Args:
+            paths: the files of all photos.
+
+        Raises:
+            ValueError: none of the photos is there, or two of them would share one entry.
         """
         matched = sum(self._claim(path) is not None for path in paths)
         if paths and not matched:
@@ -88,8 +193,21 @@ class CachedDetector:
                 f'{self.path} has {len(names)} file names{example}, and 0 of the {len(paths)} photos matched, '
                 f'such as {paths[0]}'
             )
-        if matched < len(paths):
-            logger.warning('%s has boxes for %d of the %d photos', self.path, matched, len(paths))
+        return matched
+
+    def annotations_of(self, path: str) -> Annotations:
+        """What the file says about one photo, which is not opened; nothing if it is not there.
+
+        Raises:
+            ValueError: another photo has the same entry already, or the entry cannot be used.
+        """
+        entry = self._claim(path)
+        if entry is None:
+            return Annotations.empty()
+        try:
+            return self._source.read(entry)
+        except ValueError as error:
+            raise self._named(error, entry, path) from error
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
         """Looks each photo up by its path; see `InstanceDetector.detect`.
@@ -118,30 +236,42 @@ class CachedDetector:
     def _source_name(self, entry: Any) -> str:
         return str(entry) if isinstance(entry, Path) else f'one entry of {self.path}'
 
+    def _named(self, error: ValueError, entry: Any, path: str) -> ValueError:
+        file = entry if isinstance(entry, Path) else self.path
+        return ValueError(f'{file}, photo {Path(path).name}: {error}')
+
     def _lookup(self, image: np.ndarray, path: str) -> Instances:
         check_image(image)
-        size = image_size(image)
-        entry = self._claim(path)
-        if entry is None:
-            return Instances.empty(size)
+        annotations = self.annotations_of(path)
         try:
-            found = self._source.read(entry, size)
-            if not np.isfinite(found.scores).all():
-                raise ValueError(f'scores must be finite, but got {found.scores.tolist()}')
-            instances = Instances.clipped(found.boxes, size, found.scores, found.masks)
+            instances = annotations.on(image_size(image), self._masks)
         except ValueError as error:
-            file = entry if isinstance(entry, Path) else self.path
-            raise ValueError(f'{file}, photo {Path(path).name}: {error}') from error
-        dropped = len(found.boxes) - len(instances)
+            raise self._named(error, self._claim(path), path) from error
+        dropped = len(annotations) - len(instances)
         if dropped:
             logger.warning(
                 '%s, photo %s: dropped %d of %d boxes that have no area inside the photo',
                 self.path,
                 Path(path).name,
                 dropped,
-                len(found.boxes),
+                len(annotations),
             )
         return instances
+
+
+def coco_photos(path: str | Path) -> tuple[list[str], bool]:
+    """The file names in a COCO file, in its order, and whether the file has annotations as well.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a COCO file.
+    """
+    content = _load_json(Path(path))
+    images = _section(content, 'images', Path(path))
+    try:
+        return [image['file_name'] for image in images], 'annotations' in content
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{path} is not in COCO format: an entry lacks {error}') from error
 
 
 def _open(path: Path, image_file: Path | None, masks: bool) -> _Source:
@@ -171,7 +301,7 @@ class _NpzFile:
     def entry_of(self, photo: Path) -> Path:
         return self._path
 
-    def read(self, entry: Path, size: Size) -> _Found:
+    def read(self, entry: Path) -> Annotations:
         try:
             with np.load(entry, allow_pickle=False) as arrays:
                 contents = {name: arrays[name] for name in arrays.files}
@@ -186,7 +316,7 @@ class _NpzFile:
         scores = contents.get('scores', np.ones(len(boxes)))
         if scores.shape != (len(boxes),):
             raise ValueError(f'`scores` must have shape ({len(boxes)},) as `bbox` has, but got {scores.shape}')
-        return _Found(_as_float(boxes), _as_float(scores))
+        return Annotations(_as_float(boxes), _as_float(scores))
 
     def names(self) -> list[str]:
         return [self._path.name]
@@ -213,7 +343,7 @@ class _NpzFolder(_NpzFile):
 
 class _CocoFile:
     def __init__(self, path: Path, image_file: Path | None, masks: bool) -> None:
-        content = _load_json(path)
+        content = _load_json(path, segmentations=masks)
         if isinstance(content, list):
             if image_file is None:
                 raise ValueError(
@@ -253,25 +383,34 @@ class _CocoFile:
     def names(self) -> list[str]:
         return list(self._ids_by_name)
 
-    def read(self, entry: Any, size: Size) -> _Found:
-        annotations = [item for item in self._annotations.get(entry, []) if not item.get('iscrowd', 0)]
-        image = self._images[entry]
-        frame = _frame(image, size)
-        boxes = np.array([_bbox(item) for item in annotations], np.float32).reshape(-1, 4)
+    def read(self, entry: Any) -> Annotations:
+        every = self._annotations.get(entry, [])
+        annotations = [item for item in every if not item.get('iscrowd', 0)]
+        boxes = _as_float([_bbox(item) for item in annotations]).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        scores = _as_float([item.get('score', 1.0) for item in annotations])
-        masks = _masks(annotations, boxes, frame, size) if self._masks else None
-        scale = np.array([size[1] / frame[1], size[0] / frame[0]] * 2, np.float32)
-        return _Found(boxes * scale, scores, masks)
+        return Annotations(
+            boxes,
+            _as_float([item.get('score', 1.0) for item in annotations]),
+            _frame(self._images[entry]),
+            [item.get('segmentation') for item in annotations] if self._masks else None,
+            crowds=len(every) - len(annotations),
+        )
 
 
-def _load_json(path: Path) -> Any:
+def _load_json(path: Path, segmentations: bool = False) -> Any:
+    # Most of a COCO file is segmentations: without them it takes half the time and a third of the memory.
+    hook = None if segmentations else _without_segmentation
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_hook=hook)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'there is no annotation file {path}') from error
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
+
+
+def _without_segmentation(entry: dict) -> dict:
+    entry.pop('segmentation', None)
+    return entry
 
 
 def _section(content: Any, name: str, path: Path) -> list:
@@ -281,44 +420,29 @@ def _section(content: Any, name: str, path: Path) -> list:
     return content[name]
 
 
-def _bbox(annotation: dict) -> np.ndarray:
+def _bbox(annotation: dict) -> list:
     values = annotation.get('bbox')
     if not isinstance(values, list) or len(values) != 4:
         raise ValueError(f'`bbox` must be [x, y, width, height], but got {values}')
-    return _as_float(values)
+    return values
 
 
-def _frame(image: dict, size: Size) -> Size:
-    """The size that the boxes refer to: the photo's, or that of the copy it was scaled from or to.
-
-    Raises:
-        ValueError: the file describes a photo of another shape, so its boxes would land anywhere (a cropped copy, or
-            one turned by its EXIF tag).
-    """
+def _frame(image: dict) -> Size | None:
     height, width = image.get('height'), image.get('width')
-    if not height or not width or (height, width) == size:
-        return size
-    scale = max(size) / max(height, width)
-    if abs(height * scale - size[0]) > 1 or abs(width * scale - size[1]) > 1:
-        raise ValueError(
-            f'the boxes are for a photo of height {height} and width {width}, but this one has height {size[0]} and '
-            f'width {size[1]}'
-        )
-    return height, width
+    return (height, width) if height and width else None
 
 
-def _masks(annotations: list[dict], boxes: np.ndarray, frame: Size, size: Size) -> Tensor:
+def _masks(segmentations: list, boxes: np.ndarray, frame: Size, size: Size) -> Tensor:
     """(R, H, W) bool at the photo's size."""
-    masks = [_mask(item, box, frame) for item, box in zip(annotations, boxes, strict=True)]
+    masks = [_mask(segmentation, box, frame) for segmentation, box in zip(segmentations, boxes, strict=True)]
     stack = torch.stack(masks) if masks else torch.zeros(0, *frame, dtype=torch.bool)
     if frame == size:
         return stack
     return F.interpolate(stack[None].to(torch.uint8), size, mode='nearest-exact')[0].bool()
 
 
-def _mask(annotation: dict, box: np.ndarray, frame: Size) -> Tensor:
+def _mask(segmentation: Any, box: np.ndarray, frame: Size) -> Tensor:
     """(H, W) bool in the annotation's own frame."""
-    segmentation = annotation.get('segmentation')
     if not segmentation:
         return _box_mask(box, frame)
     try:

@@ -1,6 +1,20 @@
 """Metrics for MMEngine's evaluator."""
 
+from .base import PhotoMetric, PhotoResult
 from .colorfulness import Colorfulness, colorfulness
+from .fid import FID
+from .lpips import LPIPS
 from .psnr import PSNR
+from .ssim import SSIM, structural_similarity
 
-__all__ = ['PSNR', 'Colorfulness', 'colorfulness']
+__all__ = [
+    'FID',
+    'LPIPS',
+    'PSNR',
+    'SSIM',
+    'Colorfulness',
+    'PhotoMetric',
+    'PhotoResult',
+    'colorfulness',
+    'structural_similarity',
+]

@@ -1,5 +1,8 @@
 """Colourfulness."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from torch import Tensor
 
 from insta_colorization.registry import METRICS
@@ -18,9 +21,22 @@ def colorfulness(rgb: Tensor) -> float:
 
 @METRICS.register_module()
 class Colorfulness(PhotoMetric):
-    """Colourfulness of the prediction and of the truth, per photo."""
+    """Colourfulness CF of prediction and truth, and how far they are apart (delta CF) in both definitions in use."""
 
-    default_prefix = 'CF'
+    name = 'CF'
+    protocol = (
+        'Hasler and Suesstrunk 2003, M3; dCF_mean_of_differences is the mean of |CF - CF_truth| over pictures, '
+        'dCF_difference_of_means is |mean CF - mean CF_truth|'
+    )
 
     def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, float]:  # noqa: D102
-        return {'prediction': colorfulness(prediction), 'truth': colorfulness(truth)}
+        return {'CF': colorfulness(prediction), 'CF_truth': colorfulness(truth)}
+
+    def summarize(self, values: Sequence[dict[str, float]]) -> dict[str, float]:  # noqa: D102
+        prediction, truth = (np.array([value[name] for value in values]) for name in ('CF', 'CF_truth'))
+        return {
+            'CF': float(prediction.mean()),
+            'CF_truth': float(truth.mean()),
+            'dCF_mean_of_differences': float(np.abs(prediction - truth).mean()),
+            'dCF_difference_of_means': float(abs(prediction.mean() - truth.mean())),
+        }

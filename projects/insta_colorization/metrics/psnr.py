@@ -9,10 +9,11 @@ from .base import PhotoMetric
 
 @METRICS.register_module()
 class PSNR(PhotoMetric):
-    """PSNR in dB over all pixels and channels of 8-bit RGB, per photo; equal photos give 100 dB."""
+    """PSNR in dB over all pixels and channels of 8-bit RGB, per pair; equal pictures give 100 dB."""
 
-    default_prefix = 'PSNR'
+    name = 'PSNR'
+    protocol = 'dB, over all pixels and channels of 8-bit RGB, per picture; equal pictures count as 100 dB'
 
     def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, float]:  # noqa: D102
         error = (truth.double() - prediction.double()).square().mean()
-        return {'dB': float(10 * (255**2 / error).log10()) if error else 100.0}
+        return {'PSNR': float(10 * (255**2 / error).log10()) if error else 100.0}

@@ -2,9 +2,9 @@
 
 from .backbone import STAGES, ColorizationBackbone, Colors, Stage, network_input
 from .baselines import GrayBaseline
-from .colorizers import Colorizer, ImageColorizer, InstColorizer
-from .decoders import AnnealedMeanDecoder, RegressionDecoder
-from .fusion import FusionNetwork, InstanceFusion
+from .colorizers import Colorizer, ImageColorizer, InstanceColorizer, InstColorizer
+from .decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
+from .fusion import FusionNetwork, InstanceFusion, MaskFusion
 from .losses import HuberLoss, RebalancedClassLoss
 from .preprocessor import ColorizationPreprocessor
 
@@ -20,9 +20,12 @@ __all__ = [
     'HuberLoss',
     'ImageColorizer',
     'InstColorizer',
+    'InstanceColorizer',
     'InstanceFusion',
+    'MaskFusion',
     'RebalancedClassLoss',
     'RegressionDecoder',
     'Stage',
     'network_input',
+    'parse_decoder',
 ]

@@ -3,7 +3,7 @@
 Shape legend: N images or crops, H, W the network's input size (multiples of 8).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from insta_colorization.registry import MODELS
 
 Features = dict[str, Tensor]
 Fuse = Callable[[str, Tensor], Tensor]
+Read = Callable[[Tensor], None]
 
 INPUT_CHANNELS = 4
 STRIDE = 8
@@ -47,15 +48,16 @@ STAGES = (
     Stage('conv10', 128, stride=1, convs=1),
 )
 STAGE_NAMES = tuple(row.name for row in STAGES)
+_SKIPPED = {row.skip for row in STAGES if row.skip}
 
 
 class Colors(NamedTuple):
     """What a trunk returns.
 
     Attributes:
-        ab: (N, 2, H, W) in network units, from the regression head.
+        ab: (N, 2, H, W) in network units, from the regression head; no channels where only features were asked for.
         class_logits: (N, 529, H/4, W/4) from the class head, or None when it was not asked for.
-        features: {row: (N, width, H/stride, W/stride)} for all thirteen rows.
+        features: {row: (N, width, H/stride, W/stride)} for the rows that were to be kept.
     """
 
     ab: Tensor
@@ -95,8 +97,8 @@ class ConvStage(nn.Sequential):
     """3x3 convolutions, each followed by ReLU, closed by one batch norm.
 
     Args:
-        after_skip: the row starts with a ReLU, because it reads an up-sampled sum. The original keeps that ReLU in the
-            row, and its layer numbers, which name the weights, count it.
+        after_skip: the row reads an up-sampled sum. The original rectifies it by a first layer of the row, and the
+            layer numbers, which name the weights, count it. Here the traversal does so, since it stores the result.
         normalize: `conv10` has no batch norm and ends in LeakyReLU(0.2) instead of ReLU.
     """
 
@@ -108,10 +110,17 @@ class ConvStage(nn.Sequential):
             layers.append(
                 nn.Conv2d(channels if index else in_channels, channels, 3, padding=dilation, dilation=dilation)
             )
-            layers.append(nn.ReLU() if normalize else nn.LeakyReLU(0.2))
+            layers.append(nn.ReLU(inplace=True) if normalize else nn.LeakyReLU(0.2, inplace=True))
         if normalize:
             layers.append(nn.BatchNorm2d(channels))
         super().__init__(*layers)
+        self.first = int(after_skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in, H, W), rectified if it is an up-sampled sum -> (N, channels, H, W)."""
+        for layer in list(self)[self.first :]:
+            x = layer(x)
+        return x
 
 
 class UpStage(nn.Module):
@@ -124,7 +133,7 @@ class UpStage(nn.Module):
 
     def forward(self, x: Tensor, skipped: Tensor) -> Tensor:
         """x (N, in, h, w), skipped (N, skip, 2h, 2w) -> (N, channels, 2h, 2w), not rectified."""
-        return self.up(x) + self.skip(skipped)
+        return self.up(x).add_(self.skip(skipped))
 
 
 @MODELS.register_module()
@@ -154,13 +163,24 @@ class ColorizationBackbone(BaseModule):
         self.class_head = nn.Conv2d(self.channels['conv8'], NUM_AB_BINS, 1)
         self.ab_head = nn.Sequential(nn.Conv2d(in_channels, 2, 1), nn.Tanh())
 
-    def forward(self, x: Tensor, fuse: Fuse | None = None, classify: bool = False) -> Colors:
+    def forward(
+        self,
+        x: Tensor,
+        fuse: Fuse | None = None,
+        classify: bool = False,
+        keep: Collection[str] = STAGE_NAMES,
+        read: Mapping[str, Read] | None = None,
+    ) -> Colors:
         """Runs the trunk.
 
         Args:
             x: (N, 4, H, W) from `network_input`; H and W multiples of 8.
-            fuse: called with each row's name and feature (N, C, H/stride, W/stride); what it returns goes on.
+            fuse: called with each row's name and feature (N, C, H/stride, W/stride); what it returns goes on. Without
+                gradients it may change the feature in place.
             classify: whether to run the class head.
+            keep: the rows whose features are returned; the others' memory is free once no row needs them.
+            read: {row: called with its feature} where features alone are asked for: no head runs, and no row after the
+                last of these.
 
         Returns:
             `Colors` of the N inputs.
@@ -171,17 +191,29 @@ class ColorizationBackbone(BaseModule):
         height, width = x.shape[-2:]
         if not height or not width or height % STRIDE or width % STRIDE:
             raise ValueError(f'the network takes sizes that are multiples of {STRIDE}, but got {height} x {width}')
+        last = None if read is None else max(read, key=STAGE_NAMES.index)
         features: Features = {}
+        skipped: Features = {}
         class_logits, stride = None, 1
         for row in STAGES:
             stage = self.stages[row.name]
             if row.stride > stride:
                 x = x[:, :, ::2, ::2]
-            x = stage(x, features[row.skip]) if row.skip else stage(x)
+            x = stage(x, skipped.pop(row.skip)) if row.skip else stage(x)
             if fuse is not None:
                 x = fuse(row.name, x)
-            # The original stores its up-sampled features, then rectifies them in place.
-            features[row.name] = x.relu() if row.skip else x
+            if row.skip:
+                # The original stores its up-sampled features, then rectifies them in place. With gradients the fusion's
+                # backward pass may need what is there.
+                x = x.relu() if torch.is_grad_enabled() else x.relu_()
+            if row.name in _SKIPPED:
+                skipped[row.name] = x
+            if row.name in keep:
+                features[row.name] = x
+            if read is not None and row.name in read:
+                read[row.name](x)
+            if row.name == last:
+                return Colors(x[:, :0], None, features)
             if classify and row.name == 'conv8':
                 class_logits = self.class_head(x)
             stride = row.stride

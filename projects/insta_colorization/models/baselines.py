@@ -1,5 +1,7 @@
 """Baselines to compare networks with."""
 
+from typing import Any
+
 from torch import Tensor
 
 from insta_colorization.registry import MODELS
@@ -10,7 +12,14 @@ from .colorizers import Colorizer
 
 @MODELS.register_module()
 class GrayBaseline(Colorizer):
-    """Leaves every photo grey."""
+    """Leaves every photo grey.
+
+    Args:
+        kwargs: see `Colorizer`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__({}, **kwargs)
 
     def colors(  # noqa: D102
         self,

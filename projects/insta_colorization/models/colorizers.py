@@ -1,9 +1,11 @@
-"""The models that MMEngine's runner trains and tests.
+"""The models that MMEngine's runner trains and tests, one for each training stage of the paper.
 
 Shape legend: N images, R instances over all of them, S the network's input size.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Self
 
 import torch
 from mmengine.model import BaseModel
@@ -11,26 +13,49 @@ from torch import Tensor, nn
 
 from insta_colorization.checkpoints import adapt_state_dict
 from insta_colorization.registry import MODELS, build_model
-from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.structures import ColorizationSample, Instances, Size
 
-from .backbone import network_input
+from .backbone import ColorizationBackbone, Colors, network_input
+from .fusion import Canvases, FusionNetwork
+
+_TRUNK = {'type': 'ColorizationBackbone'}
+# What the published code trains in the fusion stage.
+FUSION_STAGE = ('fusion_net.fusions', 'fusion_net.stages.conv10', 'fusion_net.ab_head')
 
 
 class Colorizer(BaseModel):
     """What every colorizer shares: losses, decoding, the runner's modes. A subclass says how to get the colours.
 
+    A parameter that does not train has `requires_grad` False; a network without any that does keeps its batch norms in
+    evaluation mode. A class head that no loss asks for does not train.
+
     Args:
+        networks: {name: config}.
         losses: {name: config}; each is logged as `loss_<name>`.
         decoder: config of what turns a trunk's outputs into ab; the paper's is the regression head.
+        trainable: what the names of the parameters that train begin with, such as `fusion_net.fusions`.
+        norm_eval: whether all batch norms stay in evaluation mode while training.
         mask_centre: see `network_input`.
         data_preprocessor: config of the data preprocessor.
         init_cfg: MMEngine's initialization settings.
+
+    Attributes:
+        derived: {network: the one it begins as a copy of}; a checkpoint that lacks just these networks is the previous
+            training stage's, and starts this one.
+
+    Raises:
+        ValueError: an entry of `trainable` names no parameter.
     """
+
+    derived: Mapping[str, str] = {}
 
     def __init__(
         self,
+        networks: Mapping[str, dict],
         losses: dict[str, dict] | None = None,
         decoder: dict | None = None,
+        trainable: Sequence[str] = ('',),
+        norm_eval: bool = False,
         mask_centre: float = 0.5,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -41,6 +66,47 @@ class Colorizer(BaseModel):
         self.losses = nn.ModuleDict({name: build_model(loss) for name, loss in losses.items()})
         self.decoder = build_model(decoder or {'type': 'RegressionDecoder'})
         self.mask_centre = mask_centre
+        self.norm_eval = norm_eval
+        self.networks = tuple(networks)
+        for name, network in networks.items():
+            setattr(self, name, build_model(network))
+        self._freeze(trainable)
+
+    def _freeze(self, trainable: Sequence[str]) -> None:
+        names = [name for name, _ in self.named_parameters()]
+        for prefix in trainable:
+            if names and not any(name.startswith(prefix) for name in names):
+                raise ValueError(f'trainable names {prefix!r}, but no parameter of {type(self).__name__} begins so')
+        classify = any(loss.classify for loss in self.losses.values())
+        for name, parameter in self.named_parameters():
+            if not name.startswith(tuple(trainable)) or ('.class_head.' in name and not classify):
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, except for the batch norms that stay as they are."""
+        super().train(mode)
+        for name in self.networks:
+            network = getattr(self, name)
+            if mode and (self.norm_eval or not _trains(network)):
+                for norm in network.modules():
+                    if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+                        norm.eval()
+        return self
+
+    def run(self, network: ColorizationBackbone, lightness: Tensor, *args: Any, **kwargs: Any) -> Colors:
+        """Runs one network on lightness (N, 1, S, S) without hints; without gradients if nothing of it trains.
+
+        Args:
+            network: one of the networks.
+            lightness: (N, 1, S, S) in network units.
+            args: what the network takes besides.
+            kwargs: see `ColorizationBackbone.forward`.
+
+        Returns:
+            Its `Colors`, without features.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _trains(network)):
+            return network(network_input(lightness, mask_centre=self.mask_centre), *args, keep=(), **kwargs)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *rest: bool | list) -> None:
         # Every way to load passes here: torch's, the runner's `load_from`, the EMA hook's. See `adapt_state_dict`.
@@ -117,13 +183,14 @@ class ImageColorizer(Colorizer):
     """One network that colours whole images (the paper's full-image network, training stage 1); boxes are not read.
 
     Args:
-        image_net: config of the trunk.
+        image_net: config of the full-image network (GComp).
         kwargs: see `Colorizer`.
     """
 
+    image_net: ColorizationBackbone
+
     def __init__(self, image_net: dict | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.image_net = build_model(image_net or {'type': 'ColorizationBackbone'})
+        super().__init__({'image_net': image_net or _TRUNK}, **kwargs)
 
     def colors(  # noqa: D102
         self,
@@ -132,31 +199,102 @@ class ImageColorizer(Colorizer):
         instances: Instances | None = None,
         classify: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        ab, class_logits, _ = self.image_net(network_input(lightness, mask_centre=self.mask_centre), classify=classify)
-        return ab, class_logits
+        return self.run(self.image_net, lightness, classify=classify)[:2]
 
 
 @MODELS.register_module()
-class InstColorizer(ImageColorizer):
+class InstanceColorizer(Colorizer):
+    """The paper's training stage 2: the instance network, on photos that each are the crop of one instance.
+
+    The full-image network, which it begins as a copy of, stays as it is and goes along for stage 3.
+
+    Args:
+        image_net: config of the full-image network (GComp).
+        instance_net: config of the instance network (G).
+        trainable: see `Colorizer`.
+        kwargs: see `Colorizer`.
+    """
+
+    derived = {'instance_net': 'image_net'}
+    image_net: ColorizationBackbone
+    instance_net: ColorizationBackbone
+
+    def __init__(
+        self,
+        image_net: dict | None = None,
+        instance_net: dict | None = None,
+        trainable: Sequence[str] = ('instance_net',),
+        **kwargs: Any,
+    ) -> None:
+        networks = {'image_net': image_net or _TRUNK, 'instance_net': instance_net or _TRUNK}
+        super().__init__(networks, trainable=trainable, **kwargs)
+
+    def colors(  # noqa: D102
+        self,
+        lightness: Tensor,
+        crop_lightness: Tensor | None = None,
+        instances: Instances | None = None,
+        classify: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        return self.run(self.instance_net, lightness, classify=classify)[:2]
+
+
+@MODELS.register_module()
+class InstColorizer(Colorizer):
     """The paper's system: images with instances go through the fusion network, the others through the full-image one.
+
+    In training (stage 3) the published code's choice of parameters is the default; the paper's text has the fusions
+    alone, `trainable=['fusion_net.fusions']`.
 
     Args:
         image_net: config of the full-image network (GComp).
         instance_net: config of the instance network (G).
         fusion_net: config of the fusion network (GF).
+        trainable: see `Colorizer`.
+        norm_eval: see `Colorizer`.
+        crop_chunk: how many crops of 256 x 256 go through the instance network at once in prediction, and as many more
+            or fewer of another size as have the same area. It bounds the memory; the colours do not depend on it. None
+            is 2 on a CPU, where more are not faster, and 16 elsewhere.
         kwargs: see `Colorizer`.
+
+    Raises:
+        ValueError: `crop_chunk` is below one.
     """
+
+    derived = {'fusion_net': 'image_net'}
+    image_net: ColorizationBackbone
+    instance_net: ColorizationBackbone
+    fusion_net: FusionNetwork
 
     def __init__(
         self,
         image_net: dict | None = None,
         instance_net: dict | None = None,
         fusion_net: dict | None = None,
+        trainable: Sequence[str] = FUSION_STAGE,
+        norm_eval: bool = True,
+        crop_chunk: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(image_net, **kwargs)
-        self.instance_net = build_model(instance_net or {'type': 'ColorizationBackbone'})
-        self.fusion_net = build_model(fusion_net or {'type': 'FusionNetwork'})
+        if crop_chunk is not None and crop_chunk < 1:
+            raise ValueError(f'crop_chunk must be at least 1, but got {crop_chunk}')
+        networks = {
+            'image_net': image_net or _TRUNK,
+            'instance_net': instance_net or _TRUNK,
+            'fusion_net': fusion_net or {'type': 'FusionNetwork'},
+        }
+        super().__init__(networks, trainable=trainable, norm_eval=norm_eval, **kwargs)
+        self.crop_chunk = crop_chunk
+
+    def loss(  # noqa: D102
+        self, lightness: Tensor, ab: Tensor, crop_lightness: Tensor | None, instances: Instances | None
+    ) -> dict[str, Tensor]:
+        losses = super().loss(lightness, ab, crop_lightness, instances)
+        if instances is not None and len(instances):
+            return losses
+        # A batch without any instance trains nothing, but must not stop the run or leave other processes waiting.
+        nothing = torch.stack([0 * p.sum() for p in self.parameters() if p.requires_grad]).sum()
+        return {name: loss + nothing for name, loss in losses.items()}
 
     def colors(  # noqa: D102
         self,
@@ -166,26 +304,55 @@ class InstColorizer(ImageColorizer):
         classify: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         if instances is None or not len(instances):
-            return super().colors(lightness, classify=classify)
+            return self.run(self.image_net, lightness, classify=classify)[:2]
         if crop_lightness is None or len(crop_lightness) != len(instances):
             count = 0 if crop_lightness is None else len(crop_lightness)
             raise ValueError(f'every instance needs its crop, but got {count} crops for {len(instances)} instances')
-        crop_features = self.instance_net(network_input(crop_lightness, mask_centre=self.mask_centre)).features
-        covered = torch.zeros(len(lightness), dtype=torch.bool, device=lightness.device)
+        # On the CPU: where an instance lies steers what is launched, and must not wait for the device.
+        instances = instances.to('cpu')
+        covered = torch.zeros(len(lightness), dtype=torch.bool)
         covered[instances.image_index] = True
-        fused_ab, fused_logits, _ = self.fusion_net(
-            network_input(lightness[covered], mask_centre=self.mask_centre),
-            crop_features,
-            instances.of_images(covered),
-            classify=classify,
-        )
-        if covered.all():
+        everywhere = bool(covered.all())
+        size = (lightness.shape[-2], lightness.shape[-1])
+        canvases = self._canvases(crop_lightness, instances.of_images(covered), size)
+        fused = lightness if everywhere else lightness[covered]
+        fused_ab, fused_logits, _ = self.run(self.fusion_net, fused, canvases, classify=classify)
+        if everywhere:
             return fused_ab, fused_logits
-        plain_ab, plain_logits = super().colors(lightness[~covered], classify=classify)
+        plain_ab, plain_logits, _ = self.run(self.image_net, lightness[~covered], classify=classify)
         ab = _interleave(covered, fused_ab, plain_ab)
         if fused_logits is None or plain_logits is None:
             return ab, None
         return ab, _interleave(covered, fused_logits, plain_logits)
+
+    def _canvases(self, crop_lightness: Tensor, instances: Instances, size: Size) -> Canvases:
+        """What the fusion network needs to know of R instances, whose crops are (R, 1, S, S), at each of its rows.
+
+        In prediction it is a sum over crops that come chunk by chunk. In training all features stay until the backward
+        pass, so they come at once.
+        """
+        train = torch.is_grad_enabled() and _trains(self.fusion_net)
+        with torch.set_grad_enabled(train):
+            canvases = self.fusion_net.start(instances, size)
+
+        def add(name: str, crops: Tensor) -> None:
+            with torch.set_grad_enabled(train):
+                self.fusion_net.add(canvases, name, crops)
+
+        read = {name: partial(add, name) for name in canvases}
+        for chunk in (
+            crop_lightness.split(len(crop_lightness) if train else self._chunk(crop_lightness)) if read else ()
+        ):
+            self.run(self.instance_net, chunk, read=read)
+        return canvases
+
+    def _chunk(self, crops: Tensor) -> int:
+        count = self.crop_chunk or (2 if crops.device.type == 'cpu' else 16)
+        return max(1, count * 256 * 256 // crops[0].numel())
+
+
+def _trains(network: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in network.parameters())
 
 
 def _interleave(first_here: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """From a trunk's outputs to one ab per pixel: the regression head as it is, or the class head's annealed mean."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,3 +48,20 @@ class AnnealedMeanDecoder(nn.Module):
         shares = (class_logits.float() / self.temperature).softmax(dim=1)
         mean = F.conv2d(shares, self.centres.T[:, :, None, None])
         return F.interpolate(mean, size=ab.shape[-2:], mode='bilinear', align_corners=False)
+
+
+def parse_decoder(text: str) -> dict[str, Any]:
+    """The config of a decoder from `regression`, `annealed-mean` or `annealed-mean:TEMPERATURE`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    name, _, temperature = text.partition(':')
+    if text == 'regression':
+        return {'type': 'RegressionDecoder'}
+    if name == 'annealed-mean':
+        try:
+            return {'type': 'AnnealedMeanDecoder', **({'temperature': float(temperature)} if temperature else {})}
+        except ValueError:
+            pass
+    raise ValueError(f"the decoder must be 'regression', 'annealed-mean' or 'annealed-mean:0.38', but got {text!r}")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins
+from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins, ab_to_soft_bins
 from insta_colorization.recipes import PACKAGE
 from insta_colorization.registry import MODELS
 
@@ -82,10 +82,12 @@ class RebalancedClassLoss(nn.Module):
         loss_weight: factor.
         uniform_share: lambda of Zhang et al. 2016.
         max_weight: upper bound on a class weight.
+        targets: 'hard' for the nearest class of each pixel, 'soft' for the five nearest by a Gaussian of 5 Lab units
+            (Zhang et al. 2016); a pixel's weight is then that of its nearest class.
 
     Raises:
         FileNotFoundError: there is no such prior.
-        ValueError: the prior does not hold 529 numbers.
+        ValueError: the prior does not hold 529 numbers, or the targets are neither hard nor soft.
     """
 
     classify = True
@@ -97,8 +99,12 @@ class RebalancedClassLoss(nn.Module):
         loss_weight: float = 1.0,
         uniform_share: float = 0.5,
         max_weight: float = 8.0,
+        targets: str = 'hard',
     ) -> None:
         super().__init__()
+        if targets not in ('hard', 'soft'):
+            raise ValueError(f"targets must be 'hard' or 'soft', but got {targets!r}")
+        self.targets = targets
         self.loss_weight = loss_weight
         values = _read_prior(Path(prior)) if isinstance(prior, str) else prior
         frequencies = torch.ones(NUM_AB_BINS) if values is None else torch.tensor(values, dtype=torch.float32)
@@ -110,5 +116,11 @@ class RebalancedClassLoss(nn.Module):
     def forward(self, ab: Tensor, class_logits: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar; see the module's docstring for the arguments."""
         coarse = F.adaptive_avg_pool2d(target, (class_logits.shape[-2], class_logits.shape[-1]))
-        loss = F.cross_entropy(class_logits.float(), ab_to_bins(coarse), weight=self.class_weights)
+        if self.targets == 'hard':
+            loss = F.cross_entropy(class_logits.float(), ab_to_bins(coarse), weight=self.class_weights)
+        else:
+            classes, shares = ab_to_soft_bins(coarse)
+            weight = self.class_weights[classes[:, 0]]
+            error = -(shares * class_logits.float().log_softmax(dim=1).gather(1, classes)).sum(dim=1)
+            loss = (weight * error).sum() / weight.sum()
         return self.loss_weight * loss

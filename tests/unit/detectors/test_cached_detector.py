@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from insta_colorization.detectors import CachedDetector
+from insta_colorization.detectors.cached import coco_photos
 
 PHOTO = np.zeros((40, 60, 3), np.uint8)
 IMAGES = [
@@ -331,6 +332,114 @@ class TestCheck:
 
     def test_no_photos(self, write):
         CachedDetector(write(coco())).check([])
+
+
+class TestAnnotations:
+    """What is known of a photo before it is opened."""
+
+    def annotations(self, write, *annotations, masks=False, images=IMAGES):
+        return CachedDetector(write(coco(*annotations, images=images)), masks=masks).annotations_of('a/one.jpg')
+
+    def test_boxes_scores_and_frame(self, write):
+        found = self.annotations(write, annotation([5, 6, 10, 20], score=0.5), annotation([-5, 0, 100, 40]))
+
+        assert found.boxes.tolist() == [[5, 6, 15, 26], [-5, 0, 95, 40]]
+        assert found.scores.tolist() == [0.5, 1]
+        assert found.frame == (40, 60)
+        assert (found.segmentations, found.crowds) == (None, 0)
+
+    def test_crowds_are_counted(self, write):
+        crowds = [annotation([0, 0, 60, 40], iscrowd=1)] * 2
+
+        assert self.annotations(write, annotation([1, 1, 5, 5]), *crowds).crowds == 2
+
+    def test_a_photo_that_is_not_there(self, write):
+        detector = CachedDetector(write(coco(annotation([1, 1, 5, 5]))))
+
+        assert len(detector.annotations_of('other.jpg')) == 0
+        assert len(detector.annotations_of('other.jpg').on((3, 4), masks=True)) == 0
+
+    def test_segmentations_are_kept_for_masks_only(self, write):
+        item = annotation([10, 10, 20, 20], segmentation=TestMasks.TRIANGLE)
+
+        assert self.annotations(write, item).segmentations is None
+        assert self.annotations(write, item, masks=True).segmentations == [TestMasks.TRIANGLE]
+
+    @pytest.mark.parametrize('size', [(40, 60), (80, 120)], ids=str)
+    def test_on_a_photo_they_are_what_is_detected(self, write, size):
+        boxes = [[5, 6, 10, 20], [70, 0, 5, 5], [-5, -5, 500, 20]]
+        detector = CachedDetector(write(coco(*map(annotation, boxes))))
+
+        (detected,) = detector.detect([np.zeros((*size, 3), np.uint8)], ['one.jpg'])
+
+        assert detector.annotations_of('one.jpg').on(size).boxes.tolist() == detected.boxes.tolist()
+
+    def test_an_npz_has_no_frame(self, write_npz):
+        found = CachedDetector(write_npz(bbox=TestNpz.BOXES)).annotations_of('x.jpg')
+
+        assert found.frame is None
+        assert found.on((40, 60)).boxes.tolist() == TestNpz.BOXES.tolist()
+
+    @pytest.mark.parametrize(
+        ('images', 'score_thr', 'count'),
+        [
+            pytest.param(IMAGES, 0.0, 2, id='all'),
+            pytest.param(IMAGES, 0.5, 1, id='threshold'),
+            pytest.param([{'id': 7, 'file_name': 'one.jpg'}], 0.0, 3, id='no-frame'),
+        ],
+    )
+    def test_usable_ones(self, write, images, score_thr, count):
+        found = self.annotations(
+            write,
+            annotation([5, 6, 10, 20], score=0.5),
+            annotation([5, 6, 10, 20], score=0.25),
+            annotation([60, 0, 5, 5]),
+            annotation([5, 5, 0, 5]),
+            images=images,
+        )
+
+        assert found.usable(score_thr) == count
+
+    @pytest.mark.parametrize(
+        ('bbox', 'score', 'fault'),
+        [
+            ([9, 9, -5, 2], 1, 'box 0 is not finite or is inverted'),
+            ([1, 1, 2, 2], float('inf'), 'scores must be finite'),
+        ],
+    )
+    def test_bad_ones_are_refused_before_the_photo_is_opened(self, write, bbox, score, fault):
+        with pytest.raises(ValueError, match=rf'boxes\.json, photo one\.jpg: {fault}'):
+            self.annotations(write, annotation(bbox, score=score))
+
+
+class TestFromText:
+    def test_a_file(self, write):
+        detector = CachedDetector.of(str(write(coco(annotation([5, 6, 10, 20])))))
+
+        assert boxes_of(detector, 'one.jpg') == [[5, 6, 15, 26]]
+
+    def test_results_with_their_annotations(self, write):
+        results, names = write(TestCocoResults.RESULTS), write({'images': IMAGES}, 'names.json')
+
+        assert boxes_of(CachedDetector.of(f'{results}:{names}'), 'one.jpg') == [[5, 6, 15, 26]]
+
+    def test_a_name_with_a_colon(self, write):
+        assert boxes_of(CachedDetector.of(write(coco(annotation([0, 0, 1, 1])), 'a.json:b.json')), 'one.jpg')
+
+
+class TestCocoPhotos:
+    def test_names_in_their_order(self, write):
+        assert coco_photos(write(coco())) == (['a/one.jpg', 'two.jpg'], True)
+
+    def test_without_annotations(self, write):
+        assert coco_photos(write({'images': IMAGES[:1]})) == (['a/one.jpg'], False)
+
+    @pytest.mark.parametrize(
+        ('content', 'fault'), [([], 'must have a list `images`, but has list'), ({'images': [{}]}, "lacks 'file_name'")]
+    )
+    def test_another_file(self, write, content, fault):
+        with pytest.raises(ValueError, match=rf'boxes\.json is not in COCO format: .*{fault}'):
+            coco_photos(write(content))
 
 
 @pytest.mark.parametrize(

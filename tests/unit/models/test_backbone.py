@@ -10,6 +10,8 @@ from insta_colorization.models.backbone import STAGE_NAMES, scaled_widths
 
 CONVOLVING = [row for row in STAGES if not row.skip]
 UPSAMPLING = [row for row in STAGES if row.skip]
+# Some that are asked for, out of order; the last of them is the eighth row.
+ROWS = ('up8', 'conv2', 'conv7')
 
 
 @pytest.fixture
@@ -218,3 +220,44 @@ class TestOutput:
     def test_sizes_must_be_multiples_of_eight(self, net, size):
         with pytest.raises(ValueError, match=f'multiples of 8, but got {size[0]} x {size[1]}'):
             net(torch.zeros(1, 4, *size))
+
+
+class TestWorkNotDone:
+    def test_features_alone_need_no_head_and_no_row_after_the_last(self, net, x):
+        expected = net(x).features
+        ran, read = [], {}
+        for name, module in (*net.stages.items(), ('ab_head', net.ab_head), ('class_head', net.class_head)):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+
+        colors = net(x, keep=(), read={name: lambda feature, name=name: read.update({name: feature}) for name in ROWS})
+
+        assert ran == list(STAGE_NAMES[:8])
+        assert {name: torch.equal(feature, expected[name]) for name, feature in read.items()} == dict.fromkeys(
+            ROWS, True
+        )
+        assert colors.ab.shape[1] == 0
+        assert colors.features == {}
+
+    def test_only_what_is_to_be_kept_is(self, net, x):
+        assert tuple(net(x, keep=('conv3', 'up9')).features) == ('conv3', 'up9')
+
+    def test_in_place_without_gradients_is_the_same(self, net, x):
+        with_gradients = net(x)
+        with torch.no_grad():
+            without = net(x)
+
+        assert torch.equal(without.ab, with_gradients.ab)
+        for name, feature in without.features.items():
+            assert torch.equal(feature, with_gradients.features[name])
+
+    def test_the_input_is_left_alone(self, net, x):
+        before = x.clone()
+        with torch.no_grad():
+            net(x)
+
+        assert torch.equal(x, before)
+
+    def test_gradients_reach_every_weight(self, net, x):
+        net(x).ab.square().sum().backward()
+
+        assert all(p.grad.abs().max() > 0 for name, p in net.named_parameters() if 'class_head' not in name)

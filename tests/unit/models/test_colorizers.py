@@ -1,9 +1,12 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
 from insta_colorization.crops import crop_instances, resize_photo
 from insta_colorization.models import ImageColorizer, InstColorizer
+from insta_colorization.models.backbone import STAGE_NAMES
 from insta_colorization.structures import ColorizationSample, Instances
 
 SIZE = 32
@@ -100,6 +103,99 @@ class TestBatches:
         ran.clear()
         predict(model, photo(2, 0))
         assert ran == ['instance_net', 'fusion_net']
+
+
+class TestChunks:
+    """Crops go through the instance network a few at a time, and their features are gone when the next ones come."""
+
+    @pytest.fixture
+    def streamed(self, lively) -> InstColorizer:
+        return lively(InstColorizer(**NETWORKS))
+
+    @staticmethod
+    def chunks_of(model: InstColorizer) -> list[int]:
+        """A list that fills with how many crops the instance network gets at a time."""
+        sizes: list[int] = []
+        model.instance_net.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+        return sizes
+
+    @pytest.mark.parametrize(('chunk', 'sizes'), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (100, [7])], ids=str)
+    def test_colours_do_not_depend_on_the_chunk(self, streamed, chunk, sizes):
+        photos = [photo(count, seed) for seed, count in enumerate((2, 0, 5))]
+        seen = self.chunks_of(streamed)
+        streamed._chunk = lambda crops: len(crops)
+        whole = predict(streamed, *photos)
+        seen.clear()
+        streamed._chunk = lambda crops: chunk
+
+        torch.testing.assert_close(predict(streamed, *photos), whole, atol=1e-5, rtol=0)
+        assert seen == sizes
+
+    @pytest.mark.parametrize(
+        ('chunk', 'side', 'count'), [(4, 256, 4), (4, 512, 1), (4, 128, 16), (1, 512, 1), (None, 256, 2)]
+    )
+    def test_a_chunk_is_an_area(self, chunk, side, count):
+        model = InstColorizer(**NETWORKS, crop_chunk=chunk)
+
+        assert model._chunk(torch.zeros(1, 1, side, side)) == count
+
+    def test_a_chunk_below_one(self):
+        with pytest.raises(ValueError, match='crop_chunk must be at least 1, but got 0'):
+            InstColorizer(**NETWORKS, crop_chunk=0)
+
+    def test_only_one_chunks_features_are_alive(self, streamed):
+        alive, most = weakref.WeakSet(), []
+        streamed._chunk = lambda crops: 1
+
+        def watch(canvases, name, crops):
+            alive.add(crops)
+            most.append(len(alive))
+            return add(canvases, name, crops)
+
+        add = streamed.fusion_net.add
+        streamed.fusion_net.add = watch
+        predict(streamed, photo(6, 0))
+
+        assert len(most) == 6 * len(STAGE_NAMES)
+        # conv1 to conv3, which later rows read, and the row at hand and the one before
+        assert max(most) <= 5
+
+    def test_in_training_all_crops_go_at_once_and_without_gradients(self, streamed):
+        streamed.train()
+        seen = self.chunks_of(streamed)
+        inputs = streamed.data_preprocessor(batch_of(photo(5, 0), photo(4, 1)), training=True)
+        inputs.pop('data_samples')
+
+        streamed(**inputs, mode='loss')['loss_ab'].backward()
+
+        assert seen == [9]
+        assert all(p.grad is None for p in streamed.instance_net.parameters())
+
+    def test_where_the_instance_network_trains_too_it_gets_gradients(self, lively):
+        model = lively(InstColorizer(**NETWORKS, trainable=('instance_net', 'fusion_net'))).train()
+        inputs = model.data_preprocessor(batch_of(photo(3, 0)), training=True)
+        inputs.pop('data_samples')
+
+        model(**inputs, mode='loss')['loss_ab'].backward()
+
+        trains = [
+            p for name, p in model.instance_net.named_parameters() if 'class_head' not in name and 'ab_' not in name
+        ]
+        assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trains)
+
+    @pytest.mark.parametrize(
+        ('fused', 'last'), [('none', None), ('encoder', 'conv7'), ('decoder', 'conv10'), ('both', 'conv10')]
+    )
+    def test_the_instance_network_ends_where_nobody_reads_on(self, lively, fused, last):
+        networks = {**NETWORKS, 'fusion_net': {**NETWORKS['fusion_net'], 'fused': fused}}
+        model = lively(InstColorizer(**networks))
+        ran = []
+        for name, module in (*model.instance_net.stages.items(), ('ab_head', model.instance_net.ab_head)):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+
+        predict(model, photo(2, 0))
+
+        assert ran == list(STAGE_NAMES[: STAGE_NAMES.index(last) + 1] if last else ())
 
 
 class TestForward:

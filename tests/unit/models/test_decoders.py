@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from insta_colorization.models import AnnealedMeanDecoder, RegressionDecoder
+from insta_colorization.models import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
 
 AB = torch.zeros(1, 2, 16, 16)
 
@@ -74,3 +74,21 @@ def test_needs_the_class_head():
 def test_the_temperature_is_positive(temperature):
     with pytest.raises(ValueError, match=f'temperature must be positive, but got {temperature}'):
         AnnealedMeanDecoder(temperature)
+
+
+@pytest.mark.parametrize(
+    ('text', 'config'),
+    [
+        ('regression', {'type': 'RegressionDecoder'}),
+        ('annealed-mean', {'type': 'AnnealedMeanDecoder'}),
+        ('annealed-mean:0.5', {'type': 'AnnealedMeanDecoder', 'temperature': 0.5}),
+    ],
+)
+def test_names_on_the_command_line(text, config):
+    assert parse_decoder(text) == config
+
+
+@pytest.mark.parametrize('text', ['mean', 'annealed-mean:hot', 'regression:1', ''])
+def test_unknown_names_on_the_command_line(text):
+    with pytest.raises(ValueError, match=f"the decoder must be 'regression', .* but got '{text}'"):
+        parse_decoder(text)

@@ -169,5 +169,42 @@ class TestClasses:
         with pytest.raises(ValueError, match=r'must hold 529 numbers, but got \(313,\)'):
             RebalancedClassLoss(prior=[1.0] * 313)
 
+    def test_soft_targets_share_a_colour_among_its_five_nearest_classes(self):
+        # (22.5, 1) in Lab units lies nearest to (20, 0), then to (30, 0), (20, 10), (20, -10) and (30, 10).
+        target = (torch.tensor([22.5, 1.0]) / 110).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+        logits = torch.randn(1, 529, 1, 1, generator=torch.Generator().manual_seed(1))
+
+        centres = np.array([[10 * i - 110, 10 * j - 110] for i in range(23) for j in range(23)])
+        distance = ((centres - [22.5, 1]) ** 2).sum(axis=1)
+        nearest = np.argsort(distance, kind='stable')[:5]
+        shares = np.exp(-distance[nearest] / 50)
+        scores = logits.double().numpy().ravel()
+        errors = np.log(np.exp(scores).sum()) - scores[nearest]
+        expected = (shares * errors).sum() / shares.sum()
+        assert RebalancedClassLoss(targets='soft')(None, logits, target).item() == pytest.approx(expected, rel=1e-4)
+
+    def test_soft_targets_weigh_a_pixel_by_its_nearest_class(self, logits, target):
+        frequencies = np.linspace(1, 20, 529).tolist()
+        loss = RebalancedClassLoss(prior=frequencies, targets='soft')
+        errors = [
+            RebalancedClassLoss(targets='soft')(
+                None, logits[..., i : i + 1, j : j + 1], target[..., 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+            ).item()
+            for i in range(2)
+            for j in range(2)
+        ]
+        weights = loss.class_weights[[23 * 11 + 11, 23 * 15 + 9, 23 * 8 + 16, 23 * 21 + 11]].tolist()
+
+        assert loss(None, logits, target).item() == pytest.approx(np.average(errors, weights=weights), rel=1e-4)
+
+    def test_soft_targets_at_the_corner_of_all_colours(self, logits):
+        corner = torch.full((1, 2, 8, 8), -1.0)
+
+        assert np.isfinite(RebalancedClassLoss(targets='soft')(None, logits, corner).item())
+
+    def test_unknown_targets(self):
+        with pytest.raises(ValueError, match="targets must be 'hard' or 'soft', but got 'smooth'"):
+            RebalancedClassLoss(targets='smooth')
+
     def test_weights_do_not_go_into_checkpoints(self):
         assert not RebalancedClassLoss().state_dict()

@@ -11,7 +11,7 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='PhotoSampler', shuffle=True, infinite=True),
     dataset=dict(type='ColorizationDataset', data_root='data/photos_80', ann_file='train.txt', pipeline=train_pipeline),
 )
 val_dataloader = dict(
@@ -28,4 +28,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = [dict(type='PSNR'), dict(type='Colorfulness')]
-test_evaluator = val_evaluator
+test_evaluator = [
+    dict(type='PSNR'),
+    dict(type='SSIM'),
+    dict(type='LPIPS'),
+    dict(type='Colorfulness'),
+    dict(type='FID', family='tf'),
+    dict(type='FID', family='torchvision'),
+]

@@ -4,7 +4,6 @@ model = dict(
     image_net=dict(type='ColorizationBackbone', width=1.0),
     losses=dict(ab=dict(type='HuberLoss')),
 )
-# The paper's detector, for prediction with a checkpoint that holds all three networks.
+# The paper's detector, a Mask R-CNN with an X101-64x4d FPN by mmdet's name, for prediction with a checkpoint that holds
+# all three networks.
 detector = dict(type='MMDetDetector')
-# Side of the squares that the networks see.
-input_size = 256

@@ -1,0 +1,22 @@
+# Places205: its validation photos, which the paper only tests on. docs/datasets.md says where to get them; boxes are
+# detected once:
+#   python tools/detect_instances.py mmdet data/places205/val --recursive --out data/places205/detections_val.json
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ColorizationDataset',
+        data_root='data/places205/val',
+        instances='data/places205/detections_val.json',
+        test_mode=True,
+    ),
+)
+test_evaluator = [
+    dict(type='PSNR'),
+    dict(type='SSIM'),
+    dict(type='LPIPS'),
+    dict(type='Colorfulness'),
+    dict(type='FID', family='tf'),
+    dict(type='FID', family='torchvision'),
+]

@@ -1,0 +1,2 @@
+_base_ = './insta_full.py'
+model = dict(image_net=dict(width=0.5))

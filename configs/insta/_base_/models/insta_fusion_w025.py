@@ -1,0 +1,2 @@
+_base_ = './insta_fusion.py'
+model = dict(image_net=dict(width=0.25), instance_net=dict(width=0.25), fusion_net=dict(width=0.25))

@@ -1,0 +1,2 @@
+_base_ = './insta_instance.py'
+model = dict(image_net=dict(width=0.5), instance_net=dict(width=0.5))

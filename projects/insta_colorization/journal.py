@@ -1,0 +1,107 @@
+"""What a long run has finished so far, on disk, so that a run that was killed goes on when it is repeated."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class Journal:
+    """Records of a run, one line of JSON each, written as soon as they are there.
+
+    Every process appends to a file of its own in one folder, which on several machines is a shared one; the first line
+    of each file holds the settings of the run. A last line that a kill cut off is ignored and written over. How many
+    processes wrote the records before does not matter.
+
+    Args:
+        folder: made when the first record is appended.
+        settings: what records depend on; values that JSON can hold.
+        rank: number of this process, 0..world_size-1.
+        world_size: how many processes there are.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], rank: int = 0, world_size: int = 1) -> None:
+        self.folder = folder
+        self.own = folder / f'rank{rank}of{world_size}.jsonl'
+        self._settings = json.loads(json.dumps(settings))
+        self._file: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """The records of all processes and of earlier runs, file by file.
+
+        Raises:
+            ValueError: a file was made with other settings, or is damaged.
+        """
+        for path in sorted(self.folder.glob('rank*of*.jsonl')):
+            lines = _lines(path)
+            if lines:
+                self._require_own_settings(path, lines[0])
+                yield from lines[1:]
+
+    def __enter__(self) -> Self:
+        """Opens this process's file to append to.
+
+        Its settings are checked where the records are read, which comes first.
+
+        Raises:
+            OSError: it cannot be written.
+            ValueError: another process is writing it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = self.own.open('a+b')
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise ValueError(f'{self.own} is being written by another process that is still running') from error
+        self._file.seek(0)
+        whole = self._file.read().rfind(b'\n') + 1
+        self._file.truncate(whole)
+        if not whole:
+            self.append(self._settings)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, record: Any) -> None:
+        """Writes one record, so that a kill of this process cannot lose it any more.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._file.write(json.dumps(record).encode() + b'\n')
+        self._file.flush()
+
+    def remove(self) -> None:
+        """Deletes the records of all processes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _require_own_settings(self, path: Path, header: Any) -> None:
+        found = header if isinstance(header, dict) else {}
+        differences = [
+            f'{name} {found.get(name)!r} instead of {value!r}'
+            for name, value in self._settings.items()
+            if found.get(name) != value
+        ]
+        if differences:
+            raise ValueError(
+                f'{path} was made with {", ".join(differences)}; repeat the command that made it, or delete '
+                f'{self.folder} to begin again'
+            )
+
+
+def _lines(path: Path) -> list[Any]:
+    """The whole lines of a file, parsed."""
+    parsed = []
+    for number, line in enumerate(path.read_bytes().split(b'\n')[:-1], start=1):
+        try:
+            parsed.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f'{path} is damaged at line {number}; delete it and repeat the command') from error
+    return parsed

@@ -1,0 +1,157 @@
+"""`detect_instances.py` and `dist_detect.sh` as a user runs them: killed, repeated, by several processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from insta_colorization.detectors import CachedDetector, OnnxDetector
+from insta_colorization.imaging import load_rgb
+from insta_colorization.selection import select
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def album(tmp_path_factory) -> Path:
+    """Nine photos in which OpenCV's own detector finds a face, each a little different, two of them in a sub-folder."""
+    folder = tmp_path_factory.mktemp('album')
+    (folder / 'deeper').mkdir()
+    for number in range(9):
+        name = f'deeper/{number}.png' if number > 6 else f'{number}.png'
+        cv2.imwrite(str(folder / name), astronaut()[: 500 - 20 * number, : 500 - 10 * number, ::-1])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def whole(album, tmp_path_factory) -> bytes:
+    """What one process that nobody stops writes."""
+    out = tmp_path_factory.mktemp('whole') / 'out.json'
+    done = detect('opencv', album, out)
+    assert done.returncode == 0, done.stderr
+    assert 'in 9 photos, 0 of them without any; 0 photos failed' in done.stdout
+    return out.read_bytes()
+
+
+def command(detector: object, photos: Path, out: Path) -> list[str]:
+    tool = [sys.executable, str(ROOT / 'tools' / 'detect_instances.py')]
+    return [*tool, str(detector), str(photos), '--out', str(out), '--recursive']
+
+
+def detect(detector: object, photos: Path, out: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(command(detector, photos, out), env=ENV, capture_output=True, text=True)
+
+
+def detect_with_two(detector: object, photos: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+    """Runs the script by a relative path from another folder than the checkout."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    script = os.path.relpath(ROOT / 'tools' / 'dist_detect.sh', out.parent)
+    line = [script, str(detector), '2', str(photos), '--out', out.name, '--recursive', *options]
+    return subprocess.run(line, env={**ENV, 'PORT': port}, cwd=out.parent, capture_output=True, text=True)
+
+
+def killed_after_photos(count: int, photos: Path, out: Path) -> int:
+    """Kills a run as soon as it has written this many photos; returns how many it had then."""
+    process = subprocess.Popen(command('opencv', photos, out), env=ENV, stdout=subprocess.DEVNULL)
+    part = out.with_name('out.json.parts') / 'rank0of1.jsonl'
+    while process.poll() is None:
+        if part.is_file() and part.read_bytes().count(b'\n') > count:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        time.sleep(0.01)
+    assert process.returncode == -signal.SIGKILL
+    return part.read_bytes().count(b'\n') - 1
+
+
+def test_killed_and_repeated_is_as_if_never_stopped(album, whole, tmp_path):
+    before = killed_after_photos(2, album, tmp_path / 'out.json')
+    assert not (tmp_path / 'out.json').exists()
+
+    done = detect('opencv', album, tmp_path / 'out.json')
+
+    assert done.returncode == 0, done.stderr
+    assert f'{before} of 9 photos were done before' in done.stderr
+    assert (tmp_path / 'out.json').read_bytes() == whole
+    assert not (tmp_path / 'out.json.parts').exists()
+
+
+def test_two_processes_go_on_after_one_and_write_the_same_bytes(album, whole, tmp_path):
+    killed_after_photos(2, album, tmp_path / 'out.json')
+
+    done = detect_with_two('opencv', album, tmp_path / 'out.json')
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(' photos failed') == 1
+    assert (tmp_path / 'out.json').read_bytes() == whole
+
+
+def test_two_processes_name_and_count_their_broken_photos_together(album, whole, tmp_path):
+    for name in ('7.png', '8.png'):
+        (tmp_path / 'photos').mkdir(exist_ok=True)
+        (tmp_path / 'photos' / name).write_bytes(b'no photo')
+    (tmp_path / 'photos' / '9.png').symlink_to(album / '0.png')
+
+    done = detect_with_two('none', tmp_path / 'photos', tmp_path / 'out.json')
+
+    assert done.returncode == 1
+    assert 'in 1 photos, 1 of them without any; 2 photos failed' in done.stdout
+    assert sorted(line[:7] for line in done.stderr.splitlines() if line.startswith('failed')) == ['failed:'] * 2
+    assert [image['file_name'] for image in json.loads((tmp_path / 'out.json').read_text())['images']] == ['9.png']
+
+
+def test_an_error_of_two_processes_is_said_once(album, tmp_path):
+    done = detect_with_two('nothing', album, tmp_path / 'out.json')
+
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert "there is no detector 'nothing'" in line
+
+
+@pytest.fixture(scope='module')
+def model(shared) -> Path:
+    path = shared / 'detector' / 'yolox_nano.onnx'
+    if not path.is_file():
+        pytest.skip('there is no detector/yolox_nano.onnx in ../shared')
+    return path
+
+
+def test_yolox_on_coco_photos(shared, model, tmp_path):
+    """Equal to detecting directly, and byte for byte the same by two processes."""
+    source = shared / 'data' / 'eval' / 'images'
+    if not source.is_dir():
+        pytest.skip('there is no data/eval in ../shared')
+    (tmp_path / 'photos').mkdir()
+    photos = sorted(source.iterdir())[::20]
+    for photo in photos:
+        (tmp_path / 'photos' / photo.name).symlink_to(photo)
+    for folder in ('one', 'two'):
+        (tmp_path / folder).mkdir()
+
+    assert detect(model, tmp_path / 'photos', tmp_path / 'one' / 'out.json').returncode == 0
+    assert detect_with_two(model, tmp_path / 'photos', tmp_path / 'two' / 'out.json').returncode == 0
+
+    assert (tmp_path / 'one' / 'out.json').read_bytes() == (tmp_path / 'two' / 'out.json').read_bytes()
+    cached, detector = CachedDetector(tmp_path / 'one' / 'out.json'), OnnxDetector(model)
+    count = 0
+    for photo in photos:
+        image = load_rgb(photo)
+        direct = select(detector.detect([image])[0], detector.score_thr, top_k=12)
+        (read,) = cached.detect([image], [str(photo)])
+        np.testing.assert_array_equal(read.in_pixels(), direct.in_pixels())
+        np.testing.assert_array_equal(read.scores, direct.scores)
+        count += len(direct)
+    assert count > len(photos)

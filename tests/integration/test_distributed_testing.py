@@ -1,0 +1,109 @@
+"""Two CPU processes measure what one measures, on a number of photos that they cannot share evenly."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_PHOTOS = 7
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven small photos with boxes, the third of them broken, and a config for fused networks at 64 x 64."""
+    folder = tmp_path_factory.mktemp('distributed')
+    (folder / 'photos').mkdir()
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for index in range(NUM_PHOTOS):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
+        coarse.resize((90 + index, 70), Image.Resampling.BICUBIC).save(folder / 'photos' / f'{index}.png')
+        images.append({'id': index, 'file_name': f'{index}.png', 'width': 90 + index, 'height': 70})
+        for box in ([0, 0, 40, 40], [30, 20, 50, 50], [0, 0, 9, 60])[: index % 4]:
+            annotations.append({'id': len(annotations), 'image_id': index, 'bbox': box, 'iscrowd': index % 2})
+    (folder / 'photos' / '2.png').write_bytes(b'no photo')
+    (folder / 'true.json').write_text(json.dumps({'images': images, 'annotations': annotations}))
+    pipeline = [
+        {'type': 'LoadPhoto', 'keep_broken': True},
+        {'type': 'LoadInstances'},
+        {'type': 'SelectInstances'},
+        {'type': 'CropInstances', 'size': 64},
+        {'type': 'ResizePhoto', 'size': 64},
+        {'type': 'PackColorization'},
+    ]
+    boxes = str(folder / 'true.json')
+    dataset = {
+        **{'type': 'ColorizationDataset', 'data_root': str(folder / 'photos'), 'test_mode': True},
+        **{'instances': boxes, 'gt_instances': boxes, 'pipeline': pipeline},
+    }
+    sampler = {'type': 'PhotoSampler', 'shuffle': False}
+    loader = {'batch_size': 2, 'num_workers': 0, 'sampler': sampler, 'dataset': dataset}
+    (folder / 'small.py').write_text(
+        f'_base_ = [{str(ROOT / "configs/insta/_base_/default_runtime.py")!r}]\n'
+        "model = dict(type='InstColorizer')\n"
+        f'test_dataloader = {loader!r}\n'
+        "test_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='Colorfulness')]\n"
+        "test_cfg = dict(type='TestLoop')\n"
+    )
+    return folder
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    env = {**os.environ, 'PATH': path, 'PORT': port, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, timeout=300)
+
+
+def assert_same(found: object, expected: object) -> None:
+    """Equal but for the rounding of networks that saw other batches."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_same(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for pair in zip(found, expected, strict=True):
+            assert_same(*pair)
+    else:
+        assert found == (pytest.approx(expected, rel=1e-4) if isinstance(expected, float) else expected)
+
+
+def test_two_processes_give_the_results_of_one(folder, fused_weights):
+    one = run(
+        [sys.executable, str(ROOT / 'tools/test.py'), 'small.py', str(fused_weights), '--out', 'one.json'], folder
+    )
+    assert one.returncode == 0, one.stderr[-3000:]
+
+    script = str(ROOT / 'tools' / 'dist_test.sh')
+    two = run([script, 'small.py', str(fused_weights), '2', '--out', 'two.json', '--work-dir', 'logs'], folder)
+    assert two.returncode == 0, two.stdout[-3000:] + two.stderr[-3000:]
+
+    expected = json.loads((folder / 'one.json').read_text())
+    assert [entry['photo'] for entry in expected['photos']] == ['0.png', '1.png', *(f'{n}.png' for n in range(3, 7))]
+    assert [entry['photo'] for entry in expected['skipped']] == ['2.png']
+    # Boxes of odd photos are crowds; the small one of photo 2 is not counted, because that photo was not measured.
+    assert expected['protocol']['num_instances'] == 2
+    assert expected['protocol']['instances_left_out']['crowds'] == 1 + 3 + 1
+    assert expected['protocol']['num_photos_fused'] == 1
+    assert_same(json.loads((folder / 'two.json').read_text()), expected)
+    assert two.stdout.count('wrote two.json') == 1
+
+
+def test_usage(folder):
+    for script, least in (('dist_test.sh', 3), ('slurm_test.sh', 4)):
+        done = run([str(ROOT / 'tools' / script), *['x'] * (least - 1)], folder)
+        assert done.returncode == 2
+        assert done.stderr.startswith('error: usage: ')
+        assert done.stderr.count('\n') == 1

@@ -1,0 +1,215 @@
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+from skimage.color import rgb2gray, rgb2lab
+
+from insta_colorization.imaging import load_rgb
+from insta_colorization.recipes import find_config
+
+
+def load_tool(root: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, root / 'tools' / 'analysis_tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def tools(root) -> dict[str, ModuleType]:
+    return {name: load_tool(root, name) for name in ('print_config', 'get_flops', 'browse_dataset')}
+
+
+@pytest.fixture
+def run(tools, capsys):
+    """Runs a tool; gives its status and what it printed."""
+
+    def run(name: str, *args: object) -> tuple[int, str]:
+        try:
+            status = tools[name].main([str(arg) for arg in args])
+        except SystemExit as error:
+            status = error.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+@pytest.mark.parametrize('tool', ['print_config', 'get_flops', 'browse_dataset'])
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        pytest.param('insta_ful_cocostuff', 'config insta_ful_cocostuff does not exist; close names are ', id='name'),
+        pytest.param('empty.py', 'has no `model`', id='no model'),
+        pytest.param('broken.py', 'cannot be used', id='broken'),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_one_sentence(run, tool, config, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty.py').write_text('x = 1')
+    (tmp_path / 'broken.py').write_text('x = [')
+
+    status, text = run(tool, config)
+
+    assert status == 1
+    assert text.startswith('error: ')
+    assert message in text
+    assert text.count('\n') == 1
+
+
+class TestPrintConfig:
+    def test_bases_are_merged_and_options_applied(self, run, tmp_path):
+        name = 'insta_fusion_cocostuff_256x256'
+        status, text = run('print_config', name, '--cfg-options', 'model.image_net.width=0.5', 'input_size=64')
+
+        (tmp_path / 'printed.py').write_text(text)
+        printed, expected = Config.fromfile(tmp_path / 'printed.py'), Config.fromfile(find_config(name))
+        assert status == 0
+        assert (printed.model.image_net.width, printed.input_size) == (0.5, 64)
+        expected.merge_from_dict({'model.image_net.width': 0.5, 'input_size': 64})
+        assert printed.to_dict() == expected.to_dict()
+
+
+def giga(text: str, row: str) -> list[float]:
+    """The numbers in one line of the tables, in 10^9."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f'{row} ')]
+    return [float(value) for value in line.removeprefix(row).replace(',', '').split()]
+
+
+class TestFlops:
+    def test_the_published_size(self, run):
+        """Counted on the published code, whose class head runs always: 75.8 GMAC a network, 729 with eight instances.
+
+        Its trunk has 34,187,027 parameters, as has the `siggraph17` release.
+        """
+        status, text = run('get_flops', 'insta_fusion_cocostuff_256x256', '--instances', 8)
+
+        assert status == 0
+        assert giga(text, 'image_net')[0] == giga(text, 'instance_net')[0] == 34_187_027
+        assert giga(text, 'image_net')[2] == pytest.approx(75.8, abs=0.06)
+        plain, classified = giga(text, 'image_net')[1:]
+        on_crops = 8 * (classified - plain)
+        assert giga(text, '8 instances')[1] + on_crops == pytest.approx(729, abs=1)
+
+    def test_a_convolution_by_hand(self, run, tools):
+        """The class head at a sixteenth of the width: 16 channels to 529 classes on a quarter of each side."""
+        _, text = run('get_flops', 'insta_full_cocostuff_256x256', '--cfg-options', 'model.image_net.width=0.0625')
+
+        _, plain, classified = giga(text, 'image_net')
+        assert classified - plain == pytest.approx(16 * 529 * 64 * 64 / 1e9, abs=0.011)
+
+    def test_size_and_number_of_instances(self, run):
+        _, text = run('get_flops', 'insta_fusion_cocostuff_256x256', '--size', 128, '--instances', 0, 1, 3, 5)
+
+        none, one, three, five = (giga(text, f'{n} instance{"" if n == 1 else "s"}')[0] for n in (0, 1, 3, 5))
+        assert none == giga(text, 'image_net')[1] == pytest.approx(75.2 / 4, abs=0.01)
+        assert five - three == pytest.approx(three - one, abs=0.02)
+        assert (three - one) / 2 > none
+
+    @pytest.mark.parametrize('name', ['weights_mask', 'fusion_decoder'])
+    def test_ablations(self, run, name):
+        status, text = run('get_flops', name, '--instances', 1)
+
+        assert status == 0
+        assert giga(text, '1 instance')[0] > 1.9 * 75.2
+
+    @pytest.mark.parametrize('name', ['insta_full_cocostuff_256x256', 'insta_instance_cocostuff_256x256'])
+    def test_without_a_fusion_network_instances_cost_nothing(self, run, name):
+        _, text = run('get_flops', name)
+
+        assert giga(text, '0 instances') == giga(text, 'image_net')[1:]
+        assert '8 instances' not in text
+
+    @pytest.mark.parametrize(
+        ('options', 'message'),
+        [
+            (['--size', 100], '--size must be a positive multiple of 8, but is 100'),
+            (['--instances', 1, -1], '--instances must be at least 0, but got -1'),
+        ],
+    )
+    def test_bad_numbers(self, run, options, message):
+        status, text = run('get_flops', 'insta_full_cocostuff_256x256', *options)
+
+        assert status == 2
+        assert message in text
+
+
+class TestBrowseDataset:
+    @pytest.fixture
+    def data(self, tmp_path) -> list[str]:
+        """Four photos, the first one with two boxes and the second one with one, as options for both subsets."""
+        folder = tmp_path / 'photos'
+        folder.mkdir()
+        values = np.random.default_rng(0).integers(0, 256, (4, 3, 4, 3), np.uint8)
+        for number, coarse in enumerate(values):
+            Image.fromarray(coarse).resize((80, 60), Image.Resampling.BICUBIC).save(folder / f'{number}.png')
+        images = [{'id': n, 'file_name': f'{n}.png', 'width': 80, 'height': 60} for n in range(4)]
+        boxes = [
+            {'image_id': n, 'bbox': box, 'category_id': 1, 'score': 0.75}
+            for n, box in ((0, [0, 0, 40, 60]), (0, [10, 10, 30, 30]), (1, [0, 0, 80, 30]))
+        ]
+        (tmp_path / 'boxes.json').write_text(json.dumps({'images': images, 'annotations': boxes}))
+        return [
+            f'{subset}_dataloader.dataset.{name}={value}'
+            for subset in ('train', 'test')
+            for name, value in (('data_root', folder), ('instances', tmp_path / 'boxes.json'), ('gt_instances', 'None'))
+        ]
+
+    @pytest.fixture
+    def sheets(self, run, data, tmp_path):
+        def sheets(
+            subset: str, *options: object, config: str = 'insta_fusion_cocostuff_256x256', **dataset: str
+        ) -> dict:
+            out = tmp_path / 'out'
+            changes = [*data, *(f'{subset}_dataloader.dataset.{name}={value}' for name, value in dataset.items())]
+            options = ('--subset', subset, '--out-dir', out, *options, '--cfg-options', *changes)
+            status, text = run('browse_dataset', config, *options)
+            assert status == 0, text
+            return {path.name: load_rgb(path) for path in sorted(out.iterdir())}
+
+        return sheets
+
+    def test_photos_with_instances_show_their_crops(self, sheets):
+        found = sheets('test')
+
+        assert list(found) == ['000000_0.png', '000001_1.png', '000002_2.png', '000003_3.png']
+        heights = [picture.shape[0] for picture in found.values()]
+        assert heights[0] == heights[1] > heights[2] == heights[3]
+        assert {picture.shape[1] for picture in found.values()} == {780}
+
+    def test_only_some(self, sheets):
+        assert list(sheets('train', '--num', 1)) == ['000000_0.png']
+
+    def test_the_dataset_filters_as_in_training(self, sheets):
+        assert len(sheets('train')) == 2
+
+    @pytest.mark.parametrize('subset', ['train', 'test'])
+    def test_grey_is_the_networks_own(self, sheets, subset):
+        """In training that of the 8-bit grey photo, in testing the photo's L; scikit-image is the judge."""
+        picture = sheets(subset)['000001_1.png']
+        grey, colour = picture[-256 - 131 : -131, :256], picture[-256 - 131 : -131, 262:518]
+
+        expected = rgb2gray(colour) * 255
+        if subset == 'test':
+            linear = ((rgb2lab(colour)[..., 0] + 16) / 116) ** 3
+            expected = 255 * (1.055 * np.maximum(linear, 0.0032) ** (1 / 2.4) - 0.055)
+        assert np.abs(grey[..., 1] - expected).max() <= 2
+        assert np.ptp(grey.astype(int), axis=2).max() <= 1
+
+    def test_small_inputs(self, sheets):
+        assert len(sheets('test', ann_file='', config='insta_fusion_photos_w025_64x64')) == 4
+
+    def test_a_subset_that_the_config_does_not_have(self, run, tmp_path):
+        (tmp_path / 'mine.py').write_text("model = dict(type='ImageColorizer')")
+
+        status, text = run('browse_dataset', tmp_path / 'mine.py', '--subset', 'val', '--out-dir', tmp_path / 'out')
+
+        assert (status, text) == (1, f'error: config {tmp_path}/mine.py has no val_dataloader\n')
+
+    def test_bad_number(self, run):
+        assert run('browse_dataset', 'x', '--num', 0)[1].startswith('error: --num must be at least 1, but is 0')

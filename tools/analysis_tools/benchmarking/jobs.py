@@ -1,0 +1,169 @@
+"""What is measured in a process of its own, so that nothing else's memory is in the way.
+
+    python -m benchmarking.jobs < JOB.json > RESULT.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+from insta_colorization.archive import plan
+from insta_colorization.imaging import read_photo, write_photo
+
+from .subject import BASELINE, Case, Setup, Subject, peak_memory, resident_memory, timed
+
+# A folder's memory is compared between its first photos and the rest.
+FIRST = 100
+
+
+def run_job(name: str, setup: Setup, **settings: Any) -> Any:
+    """Does one of `JOBS` in a fresh process.
+
+    Raises:
+        ValueError: it failed; its last words are in the message.
+    """
+    job = json.dumps({'name': name, 'setup': asdict(setup), 'settings': settings})
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
+    command = [sys.executable, '-m', 'benchmarking.jobs']
+    done = subprocess.run(command, input=job, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': path})
+    if done.returncode:
+        reason = f'signal {-done.returncode}' if done.returncode < 0 else (done.stderr.strip() or 'no words').split('\n')[-1]
+        raise ValueError(f'the measurement of {name} with {settings} ended with {reason}')
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory_of_case(setup: Setup, case: Mapping[str, Any]) -> float:
+    """Peak MB of the networks in one `Case`, above libraries and weights."""
+    wanted = Case(**case)
+    subject = Subject(setup, baseline=wanted.implementation == BASELINE)
+    subject.inputs(wanted)
+    return peak_memory(lambda: subject.run(wanted), subject.device)
+
+
+def large_photo(setup: Setup, precision: str) -> dict[str, float]:
+    """Colours the setup's photo with all its boxes, from file to file.
+
+    Returns:
+        `peak_mb` of the process above libraries and weights, `seconds`.
+    """
+    with TemporaryDirectory() as folder:
+        boxes = Path(folder) / 'boxes.npz'
+        np.savez(boxes, bbox=np.array(setup.boxes), scores=np.ones(len(setup.boxes)))
+        detector = {'type': 'CachedDetector', 'path': str(boxes)}
+        inferencer = setup.inferencer(
+            detector=detector, precision=precision, max_instances=len(setup.boxes), score_thr=0.0
+        )
+        warm_libraries(Path(folder))
+        seconds = []
+        peak = peak_memory(
+            lambda: seconds.append(timed(lambda: inferencer(setup.photo, out_dir=Path(folder) / 'out'))[1])
+        )
+    return {'peak_mb': peak, 'seconds': seconds[0]}
+
+
+def whole_folder(setup: Setup, folder: str, out_dir: str, batch_size: int, precision: str) -> dict[str, Any]:
+    """Colours all photos of a folder, sub-folders included, as a user would.
+
+    Returns:
+        `photos` done, `failed`, `seconds`, `photos_per_second`, `networks`; of the process in MB: `rss_first` and
+        `rss_last` after the first `first` photos and after the last, `peak_first` and `peak_rest` until and from then.
+    """
+    inferencer = setup.inferencer(precision=precision)
+    total = len(plan([folder], out_dir, recursive=True))
+    first = min(FIRST, max(1, total // 2))
+    warm_libraries(Path(out_dir).parent)
+    watch = Watch(lambda: sum(1 for path in Path(out_dir).rglob('*.png') if not path.name.startswith('.')))
+
+    def color() -> list[dict]:
+        return inferencer(
+            folder, out_dir=out_dir, recursive=True, batch_size=batch_size, overwrite=True, on_error='collect'
+        )['predictions']
+
+    with watch:
+        records, seconds = timed(color)
+    failed = sum(record['status'] == 'failed' for record in records)
+    return {
+        'photos': len(records) - failed,
+        'failed': failed,
+        'first': first,
+        'seconds': seconds,
+        'photos_per_second': (len(records) - failed) / seconds,
+        'networks': list(inferencer.model.networks),
+        'batch_size': batch_size,
+        'precision': str(inferencer.dtype).removeprefix('torch.'),
+        **watch.split(first),
+    }
+
+
+class Watch:
+    """Notes in the background, within a `with` block, how much memory is used while something is counted.
+
+    Args:
+        count: how much is done.
+        interval: seconds between two looks.
+    """
+
+    def __init__(self, count: Callable[[], int], interval: float = 0.1) -> None:
+        self.seen: list[tuple[int, float]] = []
+        self._count = count
+        self._interval = interval
+        self._done = Event()
+        self._thread = Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> 'Watch':
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.seen.append((self._count(), resident_memory()))
+
+    def _look(self) -> None:
+        while not self._done.wait(self._interval):
+            self.seen.append((self._count(), resident_memory()))
+
+    def split(self, first: int) -> dict[str, float]:
+        """Memory until `first` were done and from then on, see `whole_folder`."""
+        before = [memory for count, memory in self.seen if count < first]
+        # Where photos failed, so many may never be done.
+        after = [memory for count, memory in self.seen if count >= first] or [self.seen[-1][1]]
+        return {
+            'rss_first': after[0],
+            'rss_last': after[-1],
+            'peak_first': max(before or after[:1]),
+            'peak_rest': max(after),
+        }
+
+
+def warm_libraries(folder: Path) -> None:
+    """Reads and writes a small photo: libraries that are imported at first use are no part of a photo's memory."""
+    path = folder / 'warm.png'
+    write_photo(np.zeros((8, 8, 3), np.uint8), path)
+    read_photo(path)
+    path.unlink()
+
+
+JOBS: dict[str, Callable[..., Any]] = {
+    'memory_of_case': memory_of_case,
+    'large_photo': large_photo,
+    'whole_folder': whole_folder,
+}
+
+
+def main() -> None:
+    """Reads a job from standard input and prints its result as the last line."""
+    job = json.load(sys.stdin)
+    print(json.dumps(JOBS[job['name']](Setup(**job['setup']), **job['settings'])))
+
+
+if __name__ == '__main__':
+    main()
