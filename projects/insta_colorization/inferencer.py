@@ -170,7 +170,9 @@ class ColorizationInferencer(BaseInferencer):
         """What finds the objects, built when it is first needed."""
         if self._detector is None:
             spec = 'auto' if self.wanted_detector is None else self.wanted_detector
-            self._detector = build_detector(spec, str(self._device), self.cfg.get('detector'), score_thr=self.score_thr)
+            self._detector = build_detector(
+                spec, str(self._device), self.cfg.get('detector'), masks=False, score_thr=self.score_thr
+            )
         return self._detector
 
     def __call__(  # type: ignore[override]

@@ -10,6 +10,9 @@ Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 
 logger = logging.getLogger(__name__)
 
+# One size, then any, of batches, of chunks of crops, and of what is left of them.
+_SIZES_PER_ROW = 6
+
 
 def resolve_precision(precision: str, device: str) -> torch.dtype:
     """The number format that a name stands for on a device.
@@ -49,5 +52,10 @@ def has_bfloat16(device: str) -> bool:
 
 def compile_rows(network: nn.Module) -> None:
     """Compiles a network row by row when it first runs: what lies between rows depends on every photo's boxes."""
-    for row in network.get_submodule('stages').children():
+    from torch import _dynamo as dynamo
+
+    rows = list(network.get_submodule('stages').children())
+    # Rows share the code of two classes, and torch counts by code how often it may compile for another width or size.
+    dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, _SIZES_PER_ROW * len(rows))
+    for row in rows:
         row.compile()

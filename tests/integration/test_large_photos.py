@@ -55,5 +55,6 @@ def test_memory_is_some_20_bytes_a_pixel_whatever_the_instances(photo, fused_wei
     result = json.loads(done.stdout.splitlines()[-1])
     assert result['size'] == [3000, 4000]
     assert instances is None or result['instances'] == instances
-    # A float64 copy of the photo alone would be 24 bytes a pixel.
-    assert result['megabytes'] < 25 * MEGAPIXELS, result
+    # Libraries that load when they are first used, then pixels twice, lightness, and what encodes them. A copy of the
+    # photo in float64 would be 24 bytes a pixel more.
+    assert result['megabytes'] < 100 + 25 * MEGAPIXELS, result

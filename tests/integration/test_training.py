@@ -183,8 +183,8 @@ def trained(tmp_path_factory) -> Path:
         'param_scheduler.0.start_factor=1.0',
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=6',
-        'custom_hooks.1.recalibration_batches=2',
-        'custom_hooks.1.momentum=0.2',
+        'custom_hooks.0.recalibration_batches=2',
+        'custom_hooks.0.momentum=0.2',
     ]
     for loader in ('train_dataloader', 'val_dataloader'):
         options += [f'{loader}.batch_size=8', f'{loader}.num_workers=0', f'{loader}.persistent_workers=False']

@@ -29,10 +29,7 @@ param_scheduler = [
 ]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
 log_processor = dict(by_epoch=False)
-custom_hooks = [
-    dict(type='ChannelsLastHook'),
-    dict(type='RecalibratedEMAHook', ema_type='ExponentialMovingAverage', momentum=0.002),
-]
+custom_hooks = [dict(type='RecalibratedEMAHook', ema_type='ExponentialMovingAverage', momentum=0.002)]
 detector = dict(_delete_=True, type='OpenCVDetector')
 randomness = dict(seed=0)
 input_size = 64

@@ -11,6 +11,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ _MAX_ASPECT = 32
 
 @MODELS.register_module()
 class MMDetDetector:
-    """A model of MMDetection; masks are kept when the model gives them.
+    """A model of MMDetection; masks are kept when the model gives them and they are wanted.
 
     Photos run one after the other, so that what is found in one does not depend on the padding its neighbours need.
 
@@ -53,6 +54,7 @@ class MMDetDetector:
         score_thr: see `InstanceDetector`.
         random_weights: builds the model without weights, for tests.
         cfg_options: changes to the config, by dotted key.
+        masks: whether masks are wanted; without them the mask head of a two-stage model does not run.
 
     Raises:
         ImportError: mmdet or mmcv's compiled ops are not installed.
@@ -68,8 +70,10 @@ class MMDetDetector:
         score_thr: float = 0.7,
         random_weights: bool = False,
         cfg_options: dict[str, Any] | None = None,
+        masks: bool = True,
     ) -> None:
         self.score_thr = score_thr
+        self._masks = masks
         if random_weights and checkpoint is not None:
             raise ValueError(f'random_weights leaves no use for the checkpoint {checkpoint}')
         # Everything that may be missing comes before the import of mmdet, which takes seconds.
@@ -87,6 +91,8 @@ class MMDetDetector:
             self._model.init_weights()
         else:
             _load_weights(self._model, weights)
+        if not masks and getattr(self._model, 'with_roi_head', False) and self._model.roi_head.with_mask:
+            self._model.roi_head.mask_head = None
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
         """Runs the model on each photo; see `InstanceDetector.detect`."""
@@ -95,7 +101,8 @@ class MMDetDetector:
             return []
         with self._in_scope():
             results = _mmdet_apis().inference_detector(self._model, copies)
-        return [_to_instances(result, image_size(image)) for result, image in zip(results, images, strict=True)]
+        found = [_to_instances(result, image_size(image)) for result, image in zip(results, images, strict=True)]
+        return found if self._masks else [replace(instances, masks=None) for instances in found]
 
     @contextmanager
     def _in_scope(self) -> Iterator[None]:

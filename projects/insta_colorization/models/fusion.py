@@ -1,5 +1,8 @@
 """The fusion module (paper section 3.3, Eq. 1): blends instance features into the full-image network, row by row.
 
+`Canvas` is the equation. A `FusionNetwork` starts one for each of its rows, the instance network's features are added
+to them as they come, and the network blends each with its own feature.
+
 Shape legend: N images, R instances over all of them, C channels, H x W a row's grid, h x w the crops' grid.
 """
 
@@ -42,8 +45,7 @@ def weight_net(channels: int, inner_channels: int) -> nn.Sequential:
 
 
 def _resize(x: Tensor, size: Size) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):  # it would make float32 of every feature on some devices
-        return F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+    return F.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
 
 class Place(NamedTuple):
@@ -79,8 +81,8 @@ class Grid:
         size: (H, W).
         windows: {image: index of its window's cells in (..., H, W)} for the images that have instances.
         places: R `Place`s.
-        absent: {image: (1, height, width) of its window}, the log of how many of its instances do not cover a cell.
-        bonus: {image: (1, height, width) of its window}, what the image's weight gets where no box covers.
+        absent: (N, 1, H, W), the log of how many of an image's instances do not cover a cell.
+        bonus: (N, 1, H, W), what an image's weight gets where no box covers.
         owners: kept here by `MaskFusion`.
     """
 
@@ -88,26 +90,26 @@ class Grid:
         self.instances = instances.to('cpu')
         self.size = size
         self.windows: dict[int, tuple[EllipsisType, slice, slice]] = {}
-        self.places: list[Place] = [Place(0, slice(0), slice(0))] * len(instances)
-        self.absent: dict[int, Tensor] = {}
-        self.bonus: dict[int, Tensor] = {}
-        self.owners: dict[str, dict[int, Tensor]] = {}
-        boxes = self.instances.on_grid(size)
-        for image in self.instances.image_index.unique().tolist():
-            self._lay_out(image, boxes, device)
+        self.places: list[Place] = []
+        self.owners: dict[str, Tensor] = {}
+        image_index, boxes = self.instances.image_index, self.instances.on_grid(size)
+        for image in image_index.unique().tolist():
+            mine = boxes[image_index == image]
+            (left, top), (right, bottom) = mine[:, :2].amin(0).tolist(), mine[:, 2:].amax(0).tolist()
+            self.windows[image] = (..., slice(top, bottom), slice(left, right))
+        cover = torch.zeros(instances.num_images, 1, *size)
+        for image, (x0, y0, x1, y1) in zip(image_index.tolist(), boxes.tolist(), strict=True):
+            _, rows, columns = self.windows[image]
+            place = Place(image, slice(y0 - rows.start, y1 - rows.start), slice(x0 - columns.start, x1 - columns.start))
+            self.places.append(place)
+            self.within(cover, image)[place.cells] += 1
+        counts = image_index.bincount(minlength=instances.num_images).view(-1, 1, 1, 1)
+        self.absent = (counts - cover).log().to(device)
+        self.bonus = (UNCOVERED_LOGIT * (cover == 0)).to(device)
 
-    def _lay_out(self, image: int, boxes: Tensor, device: torch.device | str) -> None:
-        mine = self.instances.image_index == image
-        (left, top), (right, bottom) = boxes[mine, :2].amin(0).tolist(), boxes[mine, 2:].amax(0).tolist()
-        self.windows[image] = (..., slice(top, bottom), slice(left, right))
-        absent = torch.full((1, bottom - top, right - left), float(mine.sum()))
-        for index in mine.nonzero().flatten().tolist():
-            x0, y0, x1, y1 = boxes[index].tolist()
-            place = Place(image, slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-            self.places[index] = place
-            absent[place.cells] -= 1
-        self.absent[image] = absent.log().to(device)
-        self.bonus[image] = (UNCOVERED_LOGIT * (absent == mine.sum())).to(device)
+    def within(self, maps: Tensor, image: int) -> Tensor:
+        """The window (C, height, width) of one of the images in maps (N, C, H, W); a view."""
+        return maps[image][self.windows[image]]
 
 
 class Canvas:
@@ -164,7 +166,7 @@ class Canvas:
 
     def _sums(self, image: int, crop: Tensor, weight_type: torch.dtype) -> tuple[Tensor, Tensor]:
         if image not in self.mass:
-            absent = self.grid.absent[image]
+            absent = self.grid.within(self.grid.absent, image)
             last = crop.is_contiguous(memory_format=torch.channels_last)
             layout = torch.channels_last if last else torch.contiguous_format
             shape = (1, crop.shape[1], *absent.shape[1:])
@@ -183,9 +185,10 @@ class Canvas:
             The feature.
         """
         assert self.count == len(self.grid.places), 'an instance has not been added'
-        for image, window in self.grid.windows.items():
+        for image in self.grid.windows:
             mean = self.mean.pop(image).to(feature.dtype)
-            feature[image][window].lerp_(mean, self.instances_share(image, image_weights).to(mean.dtype))
+            share = self.instances_share(image, image_weights).to(feature.dtype)
+            self.grid.within(feature, image).lerp_(mean, share)
         if self.recorded is not None:
             self.image_weights = image_weights
         return feature
@@ -199,7 +202,7 @@ class Canvas:
         return self.mass[image].logaddexp(self._image_weight(image, image_weights))
 
     def _image_weight(self, image: int, image_weights: Tensor) -> Tensor:
-        return image_weights[image][self.grid.windows[image]] + self.grid.bonus[image]
+        return self.grid.within(image_weights, image) + self.grid.within(self.grid.bonus, image)
 
     def shares(self) -> tuple[Tensor, Tensor]:
         """The softmax of a recording canvas that is done.
@@ -215,8 +218,8 @@ class Canvas:
             raise ValueError('shares need a canvas that records and has been blended')
         images = torch.ones_like(self.image_weights)
         instances = images.new_zeros(len(self.recorded), 1, *self.grid.size)
-        for image, window in self.grid.windows.items():
-            images[image][window] -= self.instances_share(image, self.image_weights)
+        for image in self.grid.windows:
+            self.grid.within(images, image).sub_(self.instances_share(image, self.image_weights))
         for number, (place, weight) in enumerate(zip(self.grid.places, self.recorded, strict=True)):
             window = self.grid.windows[place.image]
             total = self.total(place.image, self.image_weights)
@@ -279,18 +282,18 @@ class _Blend(torch.autograd.Function):
         grad_feature = grad.clone() if ctx.needs_input_grad[1] else None
         grad_image = torch.zeros_like(image_weights)
         grad_crops = torch.empty_like(crops) if ctx.needs_input_grad[3] else None
-        for image, window in grid.windows.items():
+        for image in grid.windows:
             share = 1 - canvas.instances_share(image, image_weights)
-            grad_image[image][window] = share * _dot(grad[image][window], feature[image][window], out[image][window])
+            maps = [grid.within(value, image) for value in (grad, feature, out)]
+            grid.within(grad_image, image).copy_(share * _dot(*maps))
             if grad_feature is not None:
-                grad_feature[image][window] *= share.to(grad.dtype)
+                grid.within(grad_feature, image).mul_(share.to(grad.dtype))
         totals = {image: canvas.total(image, image_weights) for image in grid.windows}
         grad_weights = []
         for number, (place, weight) in enumerate(zip(grid.places, weights, strict=True)):
-            window = grid.windows[place.image]
-            there, crop = grad[place.image][window][place.cells], crops[number : number + 1]
+            there, blended = (grid.within(value, place.image)[place.cells] for value in (grad, out))
+            crop = crops[number : number + 1]
             share = (weight - totals[place.image][place.cells]).exp()
-            blended = out[place.image][window][place.cells]
             grad_weights.append(share * _dot(there, _resize(crop, place.size)[0], blended))
             if grad_crops is not None:
                 grad_crops[number] = _resize_backward(share.to(grad.dtype) * there, crop)
@@ -386,28 +389,26 @@ class MaskFusion(InstanceFusion):
         Raises:
             ValueError: the instances have no masks, but the weights should be theirs.
         """
-        owners, weights = self._owners(canvas.grid), []
+        grid, weights = canvas.grid, []
+        owners = self._owners(grid)
         for number in canvas.next(len(crops)):
-            place = canvas.grid.places[number]
-            owned = owners[place.image][place.cells] == number
-            weights.append(UNCOVERED_LOGIT * owned.to(crops.device))
+            place = grid.places[number]
+            owned = grid.within(owners, place.image)[place.cells] == number
+            weights.append(UNCOVERED_LOGIT * owned)
         canvas.add(crops, weights)
 
     def forward(self, feature: Tensor, canvas: Canvas) -> Tensor:  # noqa: D102
-        weights = torch.zeros(len(feature), 1, *canvas.grid.size, device=feature.device)
-        for image, window in canvas.grid.windows.items():
-            # Where a box covers that owns nothing there; where no box covers, the canvas itself adds as much.
-            weights[image][window] = UNCOVERED_LOGIT * (self._owners(canvas.grid)[image] == -1).to(feature.device)
-        return canvas.blend(feature, weights)
+        # For cells that a box covers, but no mask; where no box covers, the canvas itself adds as much.
+        return canvas.blend(feature, UNCOVERED_LOGIT * (self._owners(canvas.grid) == -1))
 
-    def _owners(self, grid: Grid) -> dict[int, Tensor]:
-        """{image: (1, height, width) of its window}: the number of the instance on top, -1 where none is."""
+    def _owners(self, grid: Grid) -> Tensor:
+        """(N, 1, H, W): the number of the instance on top, -1 where none is."""
         if self.mask not in grid.owners:
-            owners = {image: torch.full_like(grid.absent[image], -1, device='cpu') for image in grid.windows}
+            owners = torch.full(grid.absent.shape, -1)
             for number in worst_to_best(grid.instances).tolist():
                 place = grid.places[number]
-                owners[place.image][place.cells][self._mask_on_grid(grid, number)] = number
-            grid.owners[self.mask] = owners
+                grid.within(owners, place.image)[place.cells][self._mask_on_grid(grid, number)] = number
+            grid.owners[self.mask] = owners.to(grid.absent.device)
         return grid.owners[self.mask]
 
     def _mask_on_grid(self, grid: Grid, number: int) -> Tensor:

@@ -57,6 +57,23 @@ def test_a_config_may_name_them():
     assert type(MODELS.build({'type': 'insta_colorization.NoDetector'})) is NoDetector
 
 
+@pytest.mark.parametrize(
+    ('spec', 'masks', 'expected'),
+    [
+        pytest.param({}, True, None, id='wanted: the detector decides'),
+        pytest.param({}, False, False, id='not wanted'),
+        pytest.param({'masks': True}, False, True, id='asked for by the entry'),
+    ],
+)
+def test_masks_that_nobody_wants(spec, masks, expected):
+    class Masking(NoDetector):
+        def __init__(self, masks=None):
+            self.masks = masks
+
+    assert build_detector({'type': Masking, **spec}, masks=masks).masks is expected
+    assert type(build_detector('none', masks=masks)) is NoDetector
+
+
 def test_files(tmp_path):
     (tmp_path / 'boxes.json').write_text(COCO)
     (tmp_path / 'results.json').write_text('[]')

@@ -41,9 +41,9 @@ def photo(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def build(config, options):
+def build(config, options, **arguments):
     torch.manual_seed(0)
-    return MMDetDetector(config, random_weights=True, cfg_options=options)
+    return MMDetDetector(config, random_weights=True, cfg_options=options, **arguments)
 
 
 @pytest.fixture(scope='module')
@@ -70,6 +70,16 @@ class TestTwoStage:
             assert 0 < len(instances) <= 5
             assert instances.masks.shape == (len(instances), *image.shape[:2])
             assert ((instances.scores >= 0) & (instances.scores <= 1)).all()
+
+    def test_without_masks_the_boxes_are_the_same(self, two_stage):
+        without = build(TWO_STAGE, TWO_STAGE_OPTIONS, masks=False)
+
+        (found,), (expected,) = (detector.detect([photo(120, 80)]) for detector in (without, two_stage))
+
+        assert found.masks is None
+        assert not without._model.roi_head.with_mask
+        torch.testing.assert_close(found.boxes, expected.boxes)
+        torch.testing.assert_close(found.scores, expected.scores)
 
     def test_sees_three_copies_of_lightness(self, two_stage, monkeypatch):
         seen = []

@@ -160,6 +160,17 @@ class TestChunks:
         # conv1 to conv3, which later rows read, and the row at hand and the one before
         assert max(most) <= 5
 
+    def test_half_precision_is_close(self, streamed):
+        photos = [photo(count, seed) for seed, count in enumerate((3, 0))]
+
+        exact = predict(streamed, *photos)
+        with torch.autocast('cpu', torch.bfloat16):
+            half = predict(streamed, *photos)
+
+        assert half.dtype == torch.float32
+        assert (half - exact).abs().max() < 0.02
+        assert not torch.equal(half, exact)
+
     def test_in_training_all_crops_go_at_once_and_without_gradients(self, streamed):
         streamed.train()
         seen = self.chunks_of(streamed)
