@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+
 from insta_colorization.models.colorizers import Colorizer
 from insta_colorization.recipes import load_config
 from insta_colorization.registry import build_model
 from insta_colorization.structures import ColorizationSample, Instances
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 from .subject import random_boxes
 

@@ -7,18 +7,21 @@ package's own traversal or fusion is used, only its layers with their weights.
 Shape legend: R instances of one photo, C channels, H x W a row's grid, S the network's input size.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from insta_colorization.models.backbone import STAGES, ColorizationBackbone, network_input
 from insta_colorization.models.colorizers import Colorizer
 from insta_colorization.models.fusion import InstanceFusion
 from insta_colorization.structures import Instances
-from torch import Tensor, nn
 
 UNCOVERED_LOGIT = 100_000.0
 Weigh = Callable[[str, Tensor], Tensor]
@@ -41,15 +44,15 @@ class Outcome(NamedTuple):
 
     Attributes:
         ab: (1, 2, S, S) in network units.
-        seconds: {stage: time}: `full` the full-image network, `instance` the instance network on all crops, `fused` the
-            fusion network.
+        seconds: {stage: time}: `plain` the full-image network, `instance` the instance network on all crops, `fused`
+            the fusion network, and `fusion` what it spends on weighing instances.
     """
 
     ab: Tensor
     seconds: dict[str, float]
 
 
-class LoopAndPad(nn.Module):
+class LoopAndPad:
     """A colorizer's networks, run in the published way.
 
     Args:
@@ -58,17 +61,16 @@ class LoopAndPad(nn.Module):
     """
 
     def __init__(self, model: Colorizer, synchronize: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.networks = nn.ModuleDict({name: deepcopy(getattr(model, name)) for name in model.networks})
-        self.to(memory_format=torch.contiguous_format)
-        # The published test script freezes nothing and knows no `no_grad`, so every activation stays for a backward
-        # pass that never comes.
-        self.eval().requires_grad_(True)
+        self.networks: dict[str, Any] = {name: deepcopy(getattr(model, name)) for name in model.networks}
+        for network in self.networks.values():
+            # The published test script freezes nothing and knows no `no_grad`, so every activation stays for a backward
+            # pass that never comes.
+            network.eval().requires_grad_(True).to(memory_format=torch.contiguous_format)
         self.mask_centre = model.mask_centre
         self.synchronize = synchronize
 
     @torch.enable_grad()
-    def forward(self, lightness: Tensor, crop_lightness: Tensor, instances: Instances) -> Outcome:
+    def __call__(self, lightness: Tensor, crop_lightness: Tensor, instances: Instances) -> Outcome:
         """Colours one photo.
 
         Args:
@@ -76,26 +78,28 @@ class LoopAndPad(nn.Module):
             crop_lightness: (R, 1, S, S).
             instances: R instances of the photo.
         """
-        times = [self._now()]
-        ab, _ = trunk(self.networks['image_net'], self._input(lightness), classify=True)
-        times.append(self._now())
+        seconds: dict[str, float] = defaultdict(float)
+        with self._timed(seconds, 'plain'):
+            ab, _ = trunk(self.networks['image_net'], self._input(lightness), classify=True)
         if len(instances):
             # The crops go through as one batch; nobody reads the full-image network's colours.
-            _, crops = trunk(self.networks['instance_net'], self._input(crop_lightness), classify=True)
-            times.append(self._now())
-            ab = self._fused(lightness, crops, instances)
-            times.append(self._now())
-        seconds = [end - start for start, end in zip(times, times[1:], strict=False)]
-        return Outcome(ab, dict(zip(('full', 'instance', 'fused'), seconds, strict=False)))
+            with self._timed(seconds, 'instance'):
+                _, crops = trunk(self.networks['instance_net'], self._input(crop_lightness), classify=True)
+            with self._timed(seconds, 'fused'):
+                ab = self._fused(lightness, crops, instances, seconds)
+        return Outcome(ab, dict(seconds))
 
-    def _fused(self, lightness: Tensor, crops: dict[str, Tensor], instances: Instances) -> Tensor:
+    def _fused(
+        self, lightness: Tensor, crops: dict[str, Tensor], instances: Instances, seconds: dict[str, float]
+    ) -> Tensor:
         network = self.networks['fusion_net']
         height, width = lightness.shape[-2:]
         boxes = {row.stride: box_infos(instances, (height // row.stride, width // row.stride)) for row in STAGES}
         strides = {row.name: row.stride for row in STAGES}
 
         def weigh(name: str, feature: Tensor) -> Tensor:
-            return blend(network.fusions[name], crops[name], feature, boxes[strides[name]])
+            with self._timed(seconds, 'fusion'):
+                return blend(network.fusions[name], crops[name], feature, boxes[strides[name]])
 
         ab, _ = trunk(network, self._input(lightness), weigh)
         return ab
@@ -103,9 +107,13 @@ class LoopAndPad(nn.Module):
     def _input(self, lightness: Tensor) -> Tensor:
         return network_input(lightness, mask_centre=self.mask_centre).contiguous()
 
-    def _now(self) -> float:
+    @contextmanager
+    def _timed(self, seconds: dict[str, float], stage: str) -> Iterator[None]:
         self.synchronize()
-        return perf_counter()
+        start = perf_counter()
+        yield
+        self.synchronize()
+        seconds[stage] += perf_counter() - start
 
 
 def trunk(
@@ -125,7 +133,7 @@ def trunk(
     features: dict[str, Tensor] = {}
     stride = 1
     for row in STAGES:
-        stage = network.stages[row.name]
+        stage: Any = network.stages[row.name]
         if row.stride > stride:
             x = x[:, :, ::2, ::2]
         stride = row.stride

@@ -1,6 +1,6 @@
 """What the benchmark must show: each check with its target and what was measured."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .subject import BASELINE, OURS
@@ -49,7 +49,7 @@ def all_checks(results: Mapping[str, Any]) -> dict[str, Check]:
     if cpu:
         checks = against_baseline(here) | half_precision(here, results)
     else:
-        why = f'measured on {settings["device"]}, not on the CPU'
+        why = f'not measured: the device is {settings["device"]}, not the CPU'
         checks = {name: at_most(limit, None, why) for name, limit in CPU_LIMITS.items()}
     return checks | growth(here) | large_photos(results) | on_gpu(here, results) | folder(results)
 
@@ -57,7 +57,7 @@ def all_checks(results: Mapping[str, Any]) -> dict[str, Check]:
 CPU_LIMITS = {
     'ab difference from the baseline, float32': AGREEMENT,
     'float32: time end to end / baseline': 0.7,
-    'float32: the fusion\'s own part / baseline': 0.35,
+    "float32: the fusion's own part / baseline": 0.35,
     'float32: peak memory / baseline': 0.35,
     'bfloat16: time end to end / float32 baseline': 0.33,
     'bfloat16: mean ab error, Lab units': 0.5,
@@ -75,7 +75,11 @@ def against_baseline(rows: Sequence[Row]) -> dict[str, Check]:
     # Every float32 row has to agree, whatever its batch or number of instances.
     differences = [row['ab_difference'] for row in rows if row.get('ab_difference') is not None]
     figures = [max(differences), ours['total_ratio'], ours['fusion_ratio'], ours['memory_ratio']]
-    return {name: at_most(CPU_LIMITS[name], figure) for name, figure in zip(names, figures, strict=True)}
+    notes = ['the worst of all float32 rows', '', '', '']
+    notes[2] = f'timed by itself; as fused less plain network: {ours["fusion_by_difference_ratio"]:.3f}'
+    return {
+        name: at_most(CPU_LIMITS[name], figure, note) for name, figure, note in zip(names, figures, notes, strict=True)
+    }
 
 
 def half_precision(rows: Sequence[Row], results: Mapping[str, Any]) -> dict[str, Check]:
@@ -83,11 +87,13 @@ def half_precision(rows: Sequence[Row], results: Mapping[str, Any]) -> dict[str,
     time, mean, tail = list(CPU_LIMITS)[4:]
     row = find(rows, implementation=OURS, precision='bf16', batch=1, instances=INSTANCES)
     native = bool(results['machine']['bf16_instructions'])
-    why = 'not measured: needs bf16, 8 instances and the baseline' if native else 'this CPU has no bfloat16 instructions'
+    why = (
+        'not measured: needs bf16, 8 instances and the baseline' if native else 'this CPU has no bfloat16 instructions'
+    )
     ratio = row.get('total_ratio') if row is not None and native else None
     errors = results['errors']
     figures = errors.get(errors.get('counts', ''), {})
-    note = errors.get('note', 'not measured: needs bf16')
+    note = errors.get('note', 'not measured: needs fp32 and bf16 with batch size 1')
     return {
         time: at_most(CPU_LIMITS[time], ratio, '' if ratio is not None else why),
         mean: at_most(CPU_LIMITS[mean], figures.get('mean'), note),
@@ -124,6 +130,8 @@ def large_photos(results: Mapping[str, Any]) -> dict[str, Check]:
     for count in LARGE_COUNTS:
         found = results['large'].get(str(count))
         note = 'not measured: needs --large'
+        if results['large']:
+            note = 'its process was killed, probably for its memory'
         if found:
             note = f'{found["megapixels"]:.1f} megapixels, {found["precision"]}, {found["seconds"]:.1f} s'
         checks[f'large photo, {count} instances: peak RSS, GB'] = at_most(
@@ -134,7 +142,7 @@ def large_photos(results: Mapping[str, Any]) -> dict[str, Check]:
 
 def on_gpu(rows: Sequence[Row], results: Mapping[str, Any]) -> dict[str, Check]:
     """Point 5: a GPU's figures, bfloat16 with eight instances."""
-    gpu = results['gpu']
+    gpu = results['gpu'] or {}
     why = '' if gpu else 'not measured: the device is no GPU'
     fast = [
         row
@@ -151,7 +159,7 @@ def on_gpu(rows: Sequence[Row], results: Mapping[str, Any]) -> dict[str, Check]:
         'GPU: share of the matrix rate': at_least(0.45, share, note),
         'GPU: latency of one photo without detector, ms': at_most(12, single['networks'] if single else None, note),
         'GPU: bandwidth of the fused kernel / copy rate': at_least(
-            0.6, None, why or 'not measured: there is no such kernel, the tensor version runs'
+            0.6, None, why or 'not measured: the networks run the tensor version'
         ),
         **{
             f'GPU: training steps per second, stage {stage}': reported(gpu.get('training', {}).get(stage), why)

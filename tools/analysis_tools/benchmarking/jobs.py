@@ -1,10 +1,11 @@
 """What is measured in a process of its own, so that nothing else's memory is in the way.
 
-    python -m benchmarking.jobs < JOB.json > RESULT.json
+python -m benchmarking.jobs < JOB.json > RESULT.json
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from threading import Event, Thread
 from typing import Any
 
 import numpy as np
+
 from insta_colorization.archive import plan
 from insta_colorization.imaging import read_photo, write_photo
 
@@ -27,6 +29,9 @@ FIRST = 100
 def run_job(name: str, setup: Setup, **settings: Any) -> Any:
     """Does one of `JOBS` in a fresh process.
 
+    Returns:
+        What the job returns; None if its process was killed, which is what the system does when memory runs out.
+
     Raises:
         ValueError: it failed; its last words are in the message.
     """
@@ -34,9 +39,11 @@ def run_job(name: str, setup: Setup, **settings: Any) -> Any:
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
     command = [sys.executable, '-m', 'benchmarking.jobs']
     done = subprocess.run(command, input=job, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': path})
+    if done.returncode == -signal.SIGKILL:
+        return None
     if done.returncode:
-        reason = f'signal {-done.returncode}' if done.returncode < 0 else (done.stderr.strip() or 'no words').split('\n')[-1]
-        raise ValueError(f'the measurement of {name} with {settings} ended with {reason}')
+        words = (done.stderr.strip() or f'status {done.returncode}').splitlines()[-1]
+        raise ValueError(f'the measurement {name} with {settings} ended with {words}')
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -14,16 +14,22 @@ PLOT = 'benchmark.png'
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The section with the machine, the one table, the checks and the plot."""
-    return '\n\n'.join(
-        [
-            '## Results',
-            circumstances(results),
-            grid(*table(results['rows'])),
-            '### What it must show',
-            grid(('check', 'target', 'measured', 'passed', 'note'), [check_row(*c) for c in results['checks'].items()]),
-            f'![Time and memory against instances and size]({PLOT})',
-        ]
-    ) + '\n'
+    return (
+        '\n\n'.join(
+            [
+                '## Results',
+                circumstances(results),
+                grid(*table(results['rows'])),
+                '### What it must show',
+                grid(
+                    ('check', 'target', 'measured', 'passed', 'note'),
+                    [check_row(*c) for c in results['checks'].items()],
+                ),
+                f'![Time and memory against instances and size]({PLOT})',
+            ]
+        )
+        + '\n'
+    )
 
 
 def circumstances(results: Mapping[str, Any]) -> str:
@@ -34,7 +40,7 @@ def circumstances(results: Mapping[str, Any]) -> str:
     drawn = settings['boxes_drawn']
     boxes = f'boxes: {settings["boxes"]}' + (f' and {drawn} drawn at random' if drawn else '')
     return (
-        f'{machine["cpu"]}, {machine["threads"]} thread{"s" * (machine["threads"] != 1)} of torch, '
+        f'{machine["cpu"]}, {machine["cores"]} logical cores, threads of torch: {machine["threads"]}, '
         f'{machine["memory_gb"]} GB, bfloat16 instructions: {instructions}; GPU: {machine["gpu"] or "none"}; '
         f'device {settings["device"]}; Python {machine["python"]}, torch {machine["torch"]}. '
         f'Weights: {settings["weights"]}. Photo: {settings["photo"]}, {width} x {height}; {boxes}. '
@@ -122,6 +128,7 @@ def draw(axis: Any, rows: Sequence[Row], along: str, value: Callable[[Row], floa
     for implementation, precision in kinds:
         own = [row for row in rows if (row['implementation'], row['precision']) == (implementation, precision)]
         points = sorted((row[along], measured) for row in own if (measured := value(row)) is not None)
-        axis.plot(*zip(*points, strict=True), marker='o' if implementation == OURS else 's', label=f'{implementation}, {precision}')
+        marker = 'o' if implementation == OURS else 's'
+        axis.plot(*zip(*points, strict=True), marker=marker, label=f'{implementation}, {precision}')
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)

@@ -2,10 +2,11 @@
 
 import ctypes
 import gc
+import os
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from insta_colorization.archive import plan
 from insta_colorization.checkpoints import save_checkpoint
 from insta_colorization.colorspace import AB_RANGE
@@ -23,7 +26,6 @@ from insta_colorization.inferencer import ColorizationInferencer, resolve_device
 from insta_colorization.models.colorizers import InstColorizer
 from insta_colorization.precision import resolve_precision
 from insta_colorization.structures import ColorizationSample, Instances
-from torch import Tensor
 
 from .baseline import LoopAndPad
 
@@ -104,10 +106,12 @@ class Subject:
     def __init__(self, setup: Setup, baseline: bool = True) -> None:
         self.setup = setup
         self.device = resolve_device(setup.device)
+        # On a GPU float32 would else be TF32, with 10 bits of mantissa, and nothing would agree within 1e-5.
+        torch.backends.cudnn.allow_tf32 = False
         # The published networks are read by their regression head.
         self.inferencer = setup.inferencer(decoder='regression', precision='fp32')
         if not self.inferencer.fused:
-            raise ValueError(f'the benchmark needs all three networks, but {setup.checkpoint} holds the image_net alone')
+            raise ValueError(f'all three networks are needed, but {setup.checkpoint} holds the image_net alone')
         self.job = plan([setup.photo])[0]
         self.photo = self.inferencer.read(self.job)
         self.published = LoopAndPad(self.inferencer.model, self.synchronize) if baseline else None
@@ -144,8 +148,9 @@ class Subject:
 
         Returns:
             ab (batch, 2, S, S) in network units, and seconds of the whole batch: `networks` from 8-bit RGB to ab,
-            `full`, `instance` and `fused` as far as they ran (`fused`: all that the fusion network needs, its weight
-            nets included wherever they run).
+            `full` for whole photos without any fusion, and with instances `instance` for crops without any fusion,
+            `fusion` for the rest, wherever it runs, `fused` for all that the fusion network does and needs; in the
+            published way also `plain`, the network that runs for nobody.
         """
         inputs = self.inputs(case)
         self.synchronize()
@@ -158,13 +163,14 @@ class Subject:
         self.inferencer.dtype = resolve_precision(case.precision, self.device)
         with stage_times(self.inferencer.model, self.synchronize) as seconds:
             samples = self.inferencer.forward(inputs)
-        return torch.stack([sample.pred_ab for sample in samples]), stages(seconds)
+        return torch.stack([sample.pred_ab for sample in samples]), stages_of_ours(seconds)
 
     def _baseline(self, case: Case, inputs: dict) -> tuple[Tensor, dict[str, float]]:
         assert self.published is not None, 'the published way was not asked for'
         batch = self.inferencer.model.data_preprocessor(inputs)
         ab, seconds = self.published(batch['lightness'], batch['crop_lightness'], batch['instances'])
-        return ab.detach(), seconds
+        own = seconds.get('fusion', 0.0)
+        return ab.detach(), {**seconds, 'full': seconds['plain'] + seconds.get('fused', 0.0) - own}
 
     def surroundings(self, case: Case, ab: Tensor) -> dict[str, float]:
         """Seconds of what lies around the networks, for one photo.
@@ -204,7 +210,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 @contextmanager
 def stage_times(model: InstColorizer, synchronize: Callable[[], None]) -> Iterator[dict[str, float]]:
-    """Within it the time in a model's networks and in what feeds its fusion adds up, {'network.method': seconds}."""
+    """Within it the time in a model's networks and in its fusions adds up, {'network.method': seconds}."""
     seconds: dict[str, float] = defaultdict(float)
 
     def watched(name: str, function: Callable) -> Callable:
@@ -218,24 +224,26 @@ def stage_times(model: InstColorizer, synchronize: Callable[[], None]) -> Iterat
 
         return call
 
-    calls = [(network, 'forward') for network in model.networks] + [('fusion_net', 'start'), ('fusion_net', 'add')]
+    calls = [(network, getattr(model, network), 'forward') for network in model.networks]
+    calls += [('fusion_net', model.fusion_net, method) for method in ('start', 'add')]
+    calls += [('fusions', fusion, 'forward') for fusion in model.fusion_net.fusions.values()]
     with ExitStack() as stack:
-        for network, method in calls:
-            owner = getattr(model, network)
-            watch = watched(f'{network}.{method}', getattr(owner, method))
-            stack.enter_context(patch.object(owner, method, watch))
+        for name, owner, method in calls:
+            stack.enter_context(patch.object(owner, method, watched(f'{name}.{method}', getattr(owner, method))))
         yield seconds
 
 
-def stages(seconds: dict[str, float]) -> dict[str, float]:
+def stages_of_ours(seconds: dict[str, float]) -> dict[str, float]:
     """The stages as `Subject.run` names them; crops are handed to the fusion while the instance network runs."""
-    found = {}
-    if 'image_net.forward' in seconds:
-        found['full'] = seconds['image_net.forward']
-    if 'instance_net.forward' in seconds:
-        found['instance'] = seconds['instance_net.forward'] - seconds['fusion_net.add']
-        found['fused'] = sum(seconds[f'fusion_net.{method}'] for method in ('start', 'add', 'forward'))
-    return found
+    if 'fusion_net.forward' not in seconds:
+        return {'full': seconds['image_net.forward']}
+    beside = seconds['fusion_net.start'] + seconds['fusion_net.add']
+    return {
+        'full': seconds['fusion_net.forward'] - seconds['fusions.forward'],
+        'instance': seconds['instance_net.forward'] - seconds['fusion_net.add'],
+        'fusion': beside + seconds['fusions.forward'],
+        'fused': beside + seconds['fusion_net.forward'],
+    }
 
 
 def peak_memory(run: Callable[[], Any], device: str = 'cpu') -> float:
@@ -253,9 +261,9 @@ def peak_memory(run: Callable[[], Any], device: str = 'cpu') -> float:
     # What was freed while loading goes back to the system; else the run would use it unseen.
     ctypes.CDLL(None).malloc_trim(0)
     Path('/proc/self/clear_refs').write_text('5')
-    before = resident_memory()
+    start = resident_memory()
     run()
-    return resident_memory('VmHWM') - before
+    return resident_memory('VmHWM') - start
 
 
 def resident_memory(field: str = 'VmRSS') -> float:
@@ -298,21 +306,17 @@ def random_boxes(size: tuple[int, int], count: int) -> Boxes:
     return np.hstack([start, start + sides]).round(1).tolist()
 
 
-def medians(samples: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The median of each entry."""
-    return {name: float(np.median([sample[name] for sample in samples])) for name in samples[0]}
-
-
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     cpu = next((line.split(':')[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')), '')
-    total = next((int(line.split()[1]) for line in _lines('/proc/meminfo') if line.startswith('MemTotal')), 0)
+    kilobytes = next((int(line.split()[1]) for line in _lines('/proc/meminfo') if line.startswith('MemTotal')), 0)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     instructions = [name for name, there in torch.cpu.get_capabilities().items() if there and 'bf16' in name]
     return {
         'cpu': cpu or 'unknown',
+        'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
-        'memory_gb': round(total * 1024 / 1e9, 1),
+        'memory_gb': round(kilobytes * 1024 / 1e9, 1),
         'bf16_instructions': sorted(instructions),
         'gpu': gpu,
         'torch': torch.__version__,

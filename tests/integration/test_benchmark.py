@@ -1,0 +1,251 @@
+"""tools/analysis_tools/benchmark.py at a sixteenth of the width; how long anything takes is not looked at."""
+
+import importlib
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ['--width', '0.0625', '--size', '64', '--threads', '1', '--repeats', '1', '--batch-sizes', '1', '--sizes']
+CHECKS = {
+    'ab difference from the baseline, float32',
+    'float32: time end to end / baseline',
+    "float32: the fusion's own part / baseline",
+    'float32: peak memory / baseline',
+    'bfloat16: time end to end / float32 baseline',
+    'bfloat16: mean ab error, Lab units',
+    'bfloat16: 99th percentile of the ab error, Lab units',
+    'cost with 8 instances / with none',
+    'batch of 8 photos / 8 single ones',
+    'large photo, 8 instances: peak RSS, GB',
+    'large photo, 64 instances: peak RSS, GB',
+    'GPU: photos per second at the best batch size',
+    'GPU: share of the matrix rate',
+    'GPU: latency of one photo without detector, ms',
+    'GPU: bandwidth of the fused kernel / copy rate',
+    'GPU: training steps per second, stage full',
+    'GPU: training steps per second, stage instance',
+    'GPU: training steps per second, stage fusion',
+    'folder: photos per second',
+    'folder: RSS after the first photos and the last, MB',
+    'folder: peak RSS after the first photos / until then',
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope='module')
+def tool(patch) -> ModuleType:
+    """The tool, which finds its parts beside it when it runs as a script; its jobs stay in this process."""
+    patch.syspath_prepend(ROOT / 'tools' / 'analysis_tools')
+    jobs = importlib.import_module('benchmarking.jobs')
+    tool = importlib.import_module('benchmark')
+    patch.setattr(tool, 'run_job', lambda name, setup, **settings: jobs.JOBS[name](setup, **settings))
+    patch.setattr(tool, 'LARGE_SIZE', (160, 240))
+    return tool
+
+
+@pytest.fixture(scope='module')
+def results(tool, tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp('benchmark')
+    photos = path / 'photos'
+    photos.mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((20, 30, 3), 80 * index, np.uint8)).save(photos / f'{index}.png')
+    options = ['--instances', '0', '8', '--large', '--folder', str(photos), '--out-dir', str(path / 'out')]
+    assert tool.main([*SMALL, *options]) == 0
+    results = json.loads((path / 'out' / 'benchmark.json').read_text())
+    return results | {'section': (path / 'out' / 'benchmark.md').read_text(), 'out': path / 'out'}
+
+
+def row(results: dict, implementation: str, precision: str, instances: int) -> dict:
+    wanted = (implementation, precision, instances)
+    (found,) = [r for r in results['rows'] if (r['implementation'], r['precision'], r['instances']) == wanted]
+    return found
+
+
+def test_every_check_is_there_and_none_passes_unmeasured(results):
+    checks = results['checks']
+    assert set(checks) == CHECKS
+    unmeasured = {name for name, check in checks.items() if check['measured'] is None}
+    assert unmeasured == {name for name in CHECKS if name.startswith('GPU') or name.startswith('batch of 8')}
+    for name in unmeasured:
+        assert checks[name]['passed'] is None
+        assert checks[name]['note'].startswith('not measured')
+
+
+def test_outputs_agree_with_the_baseline(results):
+    assert results['checks']['ab difference from the baseline, float32']['passed'] is True
+    for instances in (0, 8):
+        # Different order of operations: equal to the last bit would mean that one was compared with itself.
+        assert 0 < row(results, 'ours', 'fp32', instances)['ab_difference'] < 1e-5
+
+
+def test_stages_add_up_and_bfloat16_differs_a_little(results):
+    for one in results['rows']:
+        around = sum(one[stage] for stage in ('decode', 'prepare', 'merge', 'encode'))
+        assert one['total'] == pytest.approx(one['networks'] + around)
+        assert min(one[stage] for stage in ('decode', 'detect', 'prepare', 'merge', 'encode', 'full')) > 0
+        assert (one['instance'] > 0) == (one['fusion'] > 0) == (one['instances'] > 0)
+        assert one['full'] + one['instance'] + one['fusion'] < one['networks']
+    assert 0 < row(results, 'ours', 'bf16', 8)['ab_error']['mean'] < 2
+
+
+def test_ratios_are_to_the_baseline_of_as_many_instances(results):
+    ours, baseline = row(results, 'ours', 'fp32', 8), row(results, 'loop and pad', 'fp32', 8)
+    assert ours['total_ratio'] == pytest.approx(ours['total'] / baseline['total'])
+    assert results['checks']['float32: time end to end / baseline']['measured'] == ours['total_ratio']
+    assert 'total_ratio' not in baseline
+
+
+def test_the_section_and_the_plot_can_be_published(results):
+    assert results['section'].startswith('## Results\n')
+    assert 'random, all three networks, width 0.0625' in results['section']
+    assert results['section'].count('| ours | ') == 4
+    assert all(name in results['section'] for name in CHECKS)
+    with Image.open(results['out'] / 'benchmark.png') as plot:
+        assert plot.format == 'PNG'
+
+
+def test_a_folder_runs_with_real_weights(results):
+    assert results['folder']['networks'] == ['image_net']
+    assert (results['folder']['photos'], results['folder']['failed']) == (3, 0)
+
+
+def test_a_baseline_that_differs_fails_the_run(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('benchmarking.baseline.UNCOVERED_LOGIT', 0.0)
+    monkeypatch.setattr(tool, 'run_job', lambda *args, **settings: 1.0)
+
+    status = tool.main([*SMALL, '--precision', 'fp32', '--instances', '1', '--out-dir', str(tmp_path)])
+
+    assert status == 1
+    assert 'error: ab differs from the baseline by up to' in capsys.readouterr().err
+    checks = json.loads((tmp_path / 'benchmark.json').read_text())['checks']
+    assert set(checks) == CHECKS
+
+
+def test_a_case_whose_process_was_killed_is_left_out(tool, tmp_path, monkeypatch):
+    killed = {'implementation': 'loop and pad', 'precision': 'fp32', 'batch': 1, 'instances': 1, 'size': 64}
+    monkeypatch.setattr(tool, 'run_job', lambda name, setup, case: None if case == killed else 1.0)
+
+    assert tool.main([*SMALL, '--precision', 'fp32', '--instances', '1', '--out-dir', str(tmp_path)]) == 0
+
+    rows = json.loads((tmp_path / 'benchmark.json').read_text())['rows']
+    assert [(r['implementation'], r['instances']) for r in rows] == [('loop and pad', 0), ('ours', 0), ('ours', 1)]
+
+
+def test_a_process_of_its_own_measures_memory(tool, fused_weights):
+    jobs = importlib.import_module('benchmarking.jobs')
+    setup = tool.Setup(None, str(fused_weights), tool.bundled_photo(), [[10, 10, 90, 80]], 'cpu', 1, 'none')
+    case = {'implementation': 'ours', 'precision': 'fp32', 'batch': 1, 'instances': 1, 'size': 64}
+
+    assert 0 < jobs.run_job('memory_of_case', setup, case=case) < 500
+
+
+def test_a_process_that_fails_is_told_from_one_that_was_killed(tool, monkeypatch):
+    jobs = importlib.import_module('benchmarking.jobs')
+    setup = tool.Setup(None, None, 'photo.png', [], 'cpu', 1)
+
+    def ends_with(status: int) -> None:
+        ended = subprocess.CompletedProcess([], status, '', 'Traceback:\nValueError: no boxes')
+        monkeypatch.setattr(subprocess, 'run', lambda *args, **kwargs: ended)
+
+    ends_with(-signal.SIGKILL)
+    assert jobs.run_job('large_photo', setup, precision='fp32') is None
+    ends_with(1)
+    with pytest.raises(ValueError, match=r'the measurement large_photo .* ended with ValueError: no boxes'):
+        jobs.run_job('large_photo', setup, precision='fp32')
+
+
+def test_peak_memory_is_what_was_there_at_once(tool):
+    subject = importlib.import_module('benchmarking.subject')
+
+    def run() -> None:
+        for _ in range(3):
+            torch.ones(25_000_000)  # 100 MB each, one after the other
+
+    torch.ones(50_000_000)  # freed before: does not count
+    assert subject.peak_memory(run) == pytest.approx(100, abs=15)
+
+
+def test_a_watch_splits_at_the_first_photos(tool):
+    jobs = importlib.import_module('benchmarking.jobs')
+    watch = jobs.Watch(lambda: 0)
+    watch.seen = [(0, 10.0), (1, 30.0), (2, 20.0), (3, 25.0), (4, 22.0)]
+
+    assert watch.split(2) == {'rss_first': 20.0, 'rss_last': 22.0, 'peak_first': 30.0, 'peak_rest': 25.0}
+
+
+def test_figures_of_a_gpu_are_checked(tool, results, fused_weights, monkeypatch):
+    setup = tool.Setup(None, str(fused_weights), tool.bundled_photo(), [[10, 10, 90, 80]], 'cpu', 1, 'none')
+    args = tool.parse_args([*SMALL, '--instances', '8'])
+    monkeypatch.setattr(tool, 'matrix_rate', lambda device: 1e9)
+    monkeypatch.setattr(
+        tool, 'training_rate', lambda stage, *rest: {'full': 3.0, 'instance': 2.0, 'fusion': 1.0}[stage]
+    )
+
+    gpu = tool.gpu_figures(args, tool.Subject(setup, baseline=False), 'cpu')
+    checks = tool.all_checks({**results, 'gpu': gpu, 'settings': {**results['settings'], 'device': 'cuda'}})
+
+    assert set(checks) == CHECKS
+    assert checks['float32: time end to end / baseline']['note'] == 'not measured: the device is cuda, not the CPU'
+    milliseconds = row(results, 'ours', 'bf16', 8)['networks']
+    assert checks['GPU: photos per second at the best batch size']['measured'] == pytest.approx(1000 / milliseconds)
+    assert checks['GPU: latency of one photo without detector, ms']['measured'] == milliseconds
+    # Nine networks of the published 75 GMAC at 1/256 of the products and 1/16 of the area; the weight nets, which do
+    # not get narrower inside, come on top.
+    assert 9 * 75e9 / 256 / 16 < gpu['macs_per_photo'] < 1e9
+    share = gpu['macs_per_photo'] * 1000 / milliseconds / 1e9
+    assert checks['GPU: share of the matrix rate']['measured'] == pytest.approx(share)
+    assert checks['GPU: training steps per second, stage instance']['measured'] == 2
+
+
+@pytest.mark.parametrize('stage', ['full', 'instance', 'fusion'])
+def test_training_steps_of_every_stage_are_timed(tool, stage):
+    accelerator = importlib.import_module('benchmarking.accelerator')
+    assert accelerator.training_rate(stage, 'cpu', width=1 / 16, size=16, batch=2, instances=2, steps=1) > 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'status', 'message'),
+    [
+        (['--size', '60'], 2, 'sizes must be positive multiples of 8, but got 60'),
+        (['--instances', '-1'], 2, '--instances must be at least 0, but got -1'),
+        (['--batch-sizes', '0'], 2, '--batch-sizes must be at least 1, but got 0'),
+        (['--width', '0'], 2, '--width must be positive, but got 0'),
+        (['--precision', 'fp16'], 1, "precision 'fp16' needs a GPU"),
+        (['--folder', 'nowhere'], 1, 'the folder nowhere does not exist'),
+        (['--photo', 'nowhere.jpg'], 1, 'nowhere.jpg'),
+        (['--boxes', 'nowhere.json'], 1, 'nowhere.json'),
+        (['insta_fusion_cocostuff_256x256', '{image_weights}'], 1, 'holds the image_net alone'),
+    ],
+)
+def test_errors_are_one_sentence(tool, tmp_path, capsys, image_weights, options, status, message):
+    argv = [*SMALL, '--out-dir', str(tmp_path), *(option.format(image_weights=image_weights) for option in options)]
+    if '{image_weights}' in options:
+        # Positional arguments come before the list that `--sizes` takes.
+        argv = [*argv[-2:], *argv[:-2]]
+    try:
+        ended = tool.main(argv)
+    except SystemExit as error:
+        ended = error.code
+
+    assert ended == status
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not list(tmp_path.glob('benchmark.*'))
