@@ -13,17 +13,21 @@ from insta_colorization.imaging import write_photo
 
 MEGAPIXELS = 12
 RUN = """
-import json, re, resource, sys
+import json, re, sys
 from pathlib import Path
 import pyvips
 from insta_colorization.inferencer import ColorizationInferencer
 
+def kilobytes(field):
+    # Not `getrusage`, whose peak begins with that of the process that started this one.
+    return int(re.search(field + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])
+
 photo, weights, out, detector = sys.argv[1:]
 inferencer = ColorizationInferencer(weights=weights, device='cpu', detector=detector, max_instances=64)
 inferencer.detector
-loaded = int(re.search(r'VmRSS:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])
+loaded = kilobytes('VmRSS')
 (record,) = inferencer(photo, out_dir=out, suffix='jpg', saturation=0.1)['predictions']
-above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - loaded
+above = kilobytes('VmHWM') - loaded
 print(json.dumps({'megabytes': above / 1024, 'instances': len(record['boxes']), 'size': record['size']}))
 """
 

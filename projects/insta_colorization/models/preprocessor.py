@@ -28,14 +28,14 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
 
         Returns:
             Arguments of a colorizer's `forward`: `lightness` (N, 1, S, S) and `ab` (N, 2, S, S) in network units, the
-            same of the crops as `crop_lightness` (R, 1, S, S) and `crop_ab` (R, 2, S, S), `instances`, `data_samples`.
+            same of the crops as `crop_lightness` (R, 1, S, S) and `crop_ab` (R, 2, S, S), all on the device. Also
+            `instances` and `data_samples`, where they were: boxes steer what is launched and are needed on the CPU.
         """
-        data = self.cast_data(data)
-        inputs, samples = data['inputs'], data['data_samples']
+        inputs, samples = self.cast_data(data['inputs']), data['data_samples']
         lightness, ab = self._convert(torch.stack(list(inputs['image'])), training)
         batch = {'lightness': lightness, 'ab': ab, 'data_samples': samples}
         if 'crops' in inputs:
-            batch['instances'] = Instances.cat([sample.instances for sample in samples]).to(self.device)
+            batch['instances'] = Instances.cat([sample.instances for sample in samples])
             batch['crop_lightness'], batch['crop_ab'] = self._convert(torch.cat(list(inputs['crops'])), training)
         return batch
 
