@@ -19,7 +19,8 @@ from insta_colorization.cli import Parser, run_command
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 # What the command line passes on to the inferencer's constructor and to its call.
-BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'input_size', 'decoder', 'precision', 'compiled')
+BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'small_crops', 'input_size')
+BUILT += ('decoder', 'precision', 'compiled')
 CALLED = ('out_dir', 'recursive', 'suffix', 'overwrite', 'batch_size', 'native_size', 'upsampling', 'saturation')
 CALLED += ('strength', 'show_instances', 'show_fusion', 'save_json', 'crop_budget', 'workers')
 
@@ -64,6 +65,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     objects.add_argument('--max-instances', type=int, help='the best so many objects are used; default: 8')
     objects.add_argument('--score-thr', type=float, help="lowest usable score; default: the detector's own")
     objects.add_argument('--min-size', type=float, help='shortest usable side in pixels; default: 0')
+
+    objects.add_argument(
+        '--small-crops', action='store_true', help='colour objects under half the input size at half the size'
+    )
 
     networks = parser.add_argument_group('networks')
     networks.add_argument('--device', help='auto, cpu, cuda or cuda:N')

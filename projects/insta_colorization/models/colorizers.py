@@ -296,17 +296,18 @@ class InstColorizer(Colorizer):
         nothing = torch.stack([0 * p.sum() for p in self.parameters() if p.requires_grad]).sum()
         return {name: loss + nothing for name, loss in losses.items()}
 
-    def colors(  # noqa: D102
+    def colors(
         self,
         lightness: Tensor,
-        crop_lightness: Tensor | None = None,
+        crop_lightness: Tensor | Sequence[Tensor] | None = None,
         instances: Instances | None = None,
         classify: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        """See `Colorizer.colors`; crops of several sizes come as a list of tensors, in the order of the instances."""
         if instances is None or not len(instances):
             return self.run(self.image_net, lightness, classify=classify)[:2]
-        if crop_lightness is None or len(crop_lightness) != len(instances):
-            count = 0 if crop_lightness is None else len(crop_lightness)
+        crops = [crop_lightness] if isinstance(crop_lightness, Tensor) else crop_lightness or []
+        if (count := sum(map(len, crops))) != len(instances):
             raise ValueError(f'every instance needs its crop, but got {count} crops for {len(instances)} instances')
         # On the CPU: where an instance lies steers what is launched, and must not wait for the device.
         instances = instances.to('cpu')
@@ -314,7 +315,7 @@ class InstColorizer(Colorizer):
         covered[instances.image_index] = True
         everywhere = bool(covered.all())
         size = (lightness.shape[-2], lightness.shape[-1])
-        canvases = self._canvases(crop_lightness, instances.of_images(covered), size)
+        canvases = self._canvases(crops, instances.of_images(covered), size)
         fused = lightness if everywhere else lightness[covered]
         fused_ab, fused_logits, _ = self.run(self.fusion_net, fused, canvases, classify=classify)
         if everywhere:
@@ -325,8 +326,8 @@ class InstColorizer(Colorizer):
             return ab, None
         return ab, _interleave(covered, fused_logits, plain_logits)
 
-    def _canvases(self, crop_lightness: Tensor, instances: Instances, size: Size) -> Canvases:
-        """What the fusion network needs to know of R instances, whose crops are (R, 1, S, S), at each of its rows.
+    def _canvases(self, crops: Sequence[Tensor], instances: Instances, size: Size) -> Canvases:
+        """What the fusion network needs to know of R instances, whose crops are R times (1, S, S), at each of its rows.
 
         In prediction it is a sum over crops that come chunk by chunk. In training all features stay until the backward
         pass, so they come at once.
@@ -340,10 +341,9 @@ class InstColorizer(Colorizer):
                 self.fusion_net.add(canvases, name, crops)
 
         read = {name: partial(add, name) for name in canvases}
-        for chunk in (
-            crop_lightness.split(len(crop_lightness) if train else self._chunk(crop_lightness)) if read else ()
-        ):
-            self.run(self.instance_net, chunk, read=read)
+        for group in crops if read else ():
+            for chunk in group.split(len(group) if train else self._chunk(group)):
+                self.run(self.instance_net, chunk, read=read)
         return canvases
 
     def _chunk(self, crops: Tensor) -> int:
