@@ -549,9 +549,7 @@ class TestKernels:
         assert not isinstance(InstanceFusion(channels=6, kernel=kernel).start(grid), KernelCanvas)
 
     def test_triton_where_it_cannot_run(self, grid):
-        with pytest.raises(
-            ValueError, match="kernel 'triton' needs CUDA, triton and .*, but got cpu"
-        ):
+        with pytest.raises(ValueError, match=r"kernel 'triton' needs CUDA, triton and .*, but got cpu"):
             InstanceFusion(channels=6, kernel='triton').start(grid)
 
     def test_unknown_kernel(self):
