@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -39,7 +38,7 @@ class Tester(Runner):
     """
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:  # noqa: D102
-        return model.to(get_device(), memory_format=torch.channels_last)
+        return model.to(get_device())
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

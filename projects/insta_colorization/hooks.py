@@ -31,14 +31,6 @@ LEAST_SIDE = 128
 
 
 @HOOKS.register_module()
-class ChannelsLastHook(Hook):
-    """Lays the weights out channels last before training, which convolutions prefer on CPUs and on recent GPUs."""
-
-    def before_run(self, runner: Runner) -> None:  # noqa: D102
-        runner.model.to(memory_format=torch.channels_last)
-
-
-@HOOKS.register_module()
 class RecalibratedEMAHook(EMAHook):
     """EMA whose batch-norm statistics are measured for the averaged weights before they are validated or saved.
 

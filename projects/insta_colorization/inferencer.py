@@ -149,7 +149,7 @@ class ColorizationInferencer(BaseInferencer):
             _title(model.decoder),
             str(self.dtype).removeprefix('torch.'),
         )
-        return model.to(device, memory_format=torch.channels_last)
+        return model.to(device)
 
     def _init_visualizer(self, cfg: Config) -> None:  # type: ignore[override]
         """The config's visualizer is the training's; pictures are this class's own work."""

@@ -19,7 +19,6 @@ from torch.utils.data import Dataset
 import insta_colorization.hooks as hooks
 from insta_colorization.hooks import (
     BFloat16OptimWrapper,
-    ChannelsLastHook,
     InvalidLossHook,
     live_batch_norms,
     measured_batch_norm,
@@ -305,19 +304,6 @@ class TestBFloat16:
             assert model(torch.zeros(1, 1, 8, 8)).dtype == torch.float32  # what leaves the decoder
             assert torch.is_autocast_enabled('cpu')
         assert not torch.is_autocast_enabled('cpu')
-
-
-def test_channels_last(tmp_path):
-    runner = make_runner(tmp_path, hook={'type': 'ChannelsLastHook'}, iters=1)
-    assert any(isinstance(hook, ChannelsLastHook) for hook in runner.hooks)
-    weight = runner.model.image_net.stages['conv4'][0].weight
-    assert not weight.is_contiguous(memory_format=torch.channels_last)
-
-    runner.train()
-
-    for name, parameter in runner.model.named_parameters():
-        if parameter.ndim == 4:
-            assert parameter.is_contiguous(memory_format=torch.channels_last), name
 
 
 class TestInvalidLoss:

@@ -53,7 +53,7 @@ def test_the_scope_is_the_packages_name():
         ('DATASETS', ('ColorizationDataset',)),
         ('TRANSFORMS', ('LoadPhoto', 'PackColorization')),
         ('METRICS', ('PSNR', 'Colorfulness')),
-        ('HOOKS', ('RecalibratedEMAHook', 'ChannelsLastHook', 'InvalidLossHook', 'WholeCheckpointHook')),
+        ('HOOKS', ('RecalibratedEMAHook', 'InvalidLossHook', 'WholeCheckpointHook')),
         ('LOOPS', ('ResumableIterLoop',)),
         ('DATA_SAMPLERS', ('PhotoSampler',)),
         ('OPTIM_WRAPPERS', ('BFloat16OptimWrapper',)),

@@ -16,7 +16,6 @@ default_hooks = dict(
     checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='ColorizationVisualizationHook'),
-    channels_last=dict(type='ChannelsLastHook'),
     # Here and not in `custom_hooks`, a list that a recipe with hooks of its own replaces.
     invalid_loss=dict(type='InvalidLossHook'),
     mean_loss=dict(type='MeanLossHook'),

@@ -70,6 +70,9 @@ class Colorizer(BaseModel):
         self.networks = tuple(networks)
         for name, network in networks.items():
             setattr(self, name, build_model(network))
+        # Which convolutions prefer, on CPUs and on recent GPUs. It must come before the wrapper for several processes,
+        # which lays gradients out as the weights are when it is made, and mixes them up if that changes.
+        self.to(memory_format=torch.channels_last)
         self._freeze(trainable)
 
     def _freeze(self, trainable: Sequence[str]) -> None:

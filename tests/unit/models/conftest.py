@@ -12,7 +12,8 @@ def liven(model: nn.Module, seed: int = 0) -> nn.Module:
         if name.endswith('running_var'):
             value.uniform_(0.5, 1.5, generator=generator)
         elif value.ndim >= 2 and value.is_floating_point():
-            value.normal_(0, (1.6 / value[0].numel()) ** 0.5, generator=generator)
+            # Drawn apart, because a draw in place follows the layout in memory.
+            value.copy_(torch.empty(value.shape).normal_(0, (1.6 / value[0].numel()) ** 0.5, generator=generator))
         elif name.endswith(('bias', 'running_mean')):
             value.normal_(0, 0.05, generator=generator)
     return model.eval()

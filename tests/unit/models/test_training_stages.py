@@ -110,6 +110,14 @@ class TestWhatTrains:
 
         assert seen == {'instance_net': False, 'fusion_net': True}
 
+    @pytest.mark.parametrize('stage', STAGES)
+    def test_weights_are_laid_out_channels_last_from_the_start(self, stage):
+        model = STAGES[stage]()
+        weights = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+
+        assert weights
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
     def test_a_name_that_is_nobodys(self):
         with pytest.raises(ValueError, match="trainable names 'fusion_nets', but no parameter of InstColorizer begins"):
             STAGES[3](trainable=['fusion_nets'])
