@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from insta_colorization.cli import Parser, run_command
 
@@ -87,16 +86,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def boxes_from(text: str) -> dict[str, Any]:
-    """The detector that `--boxes` stands for: FILE, FOLDER or RESULTS.json:ANNOTATIONS.json."""
-    results, found, annotations = text.partition('.json:')
-    if found and not Path(text).exists():
-        return {'type': 'CachedDetector', 'path': f'{results}.json', 'image_file': annotations}
-    return {'type': 'CachedDetector', 'path': text}
-
-
 def run(args: argparse.Namespace) -> int:
     """Colours what was asked for and reports; returns the number of photos that failed."""
+    from insta_colorization.detectors.cached import CachedDetector
     from insta_colorization.inferencer import ColorizationInferencer
 
     options = vars(args)
@@ -104,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     called = {name: options[name] for name in CALLED if name in options}
     if 'show_fusion' in called:
         called['show_fusion'] = [layer for text in called['show_fusion'] for layer in text.split(',') if layer]
-    detector = boxes_from(options['boxes']) if 'boxes' in options else options.get('detector')
+    detector = CachedDetector.of(options['boxes']) if 'boxes' in options else options.get('detector')
     inferencer = ColorizationInferencer(args.config, args.checkpoint, detector=detector, **built)
     records = inferencer(args.img, on_error='collect', **called)['predictions']
     counts = Counter(record['status'] for record in records)
