@@ -171,20 +171,37 @@ def test_a_process_that_fails_is_told_from_one_that_was_killed(tool, monkeypatch
         jobs.run_job('large_photo', setup, precision='fp32')
 
 
-def test_peak_memory_is_what_was_there_at_once(tool):
-    subject = importlib.import_module('benchmarking.subject')
+@pytest.mark.parametrize('sets_back', [None, False])
+def test_peak_memory_is_what_was_there_at_once(tool, monkeypatch, sets_back):
+    memory = importlib.import_module('benchmarking.memory')
+    if sets_back is not None:
+        monkeypatch.setattr(memory, 'set_back_peak', lambda: sets_back)
 
     def run() -> None:
         for _ in range(3):
             torch.ones(25_000_000)  # 100 MB each, one after the other
 
     torch.ones(50_000_000)  # freed before: does not count
-    assert subject.peak_memory(run) == pytest.approx(100, abs=15)
+    assert memory.peak_memory(run) == pytest.approx(100, abs=15)
+
+
+@pytest.mark.parametrize('refused', [True, False])
+def test_a_kernel_that_keeps_its_high_water_mark_is_noticed(tool, monkeypatch, refused):
+    memory = importlib.import_module('benchmarking.memory')
+    torch.ones(50_000_000)
+
+    def write(path: Path, text: str) -> int:
+        if refused:
+            raise PermissionError(f'{path} cannot be written')
+        return len(text)
+
+    monkeypatch.setattr(Path, 'write_text', write)
+    assert not memory.set_back_peak()
 
 
 def test_a_watch_splits_at_the_first_photos(tool):
-    jobs = importlib.import_module('benchmarking.jobs')
-    watch = jobs.Watch(lambda: 0)
+    memory = importlib.import_module('benchmarking.memory')
+    watch = memory.Watch(lambda: 0)
     watch.seen = [(0, 10.0), (1, 30.0), (2, 20.0), (3, 25.0), (4, 22.0)]
 
     assert watch.split(2) == {'rss_first': 20.0, 'rss_last': 22.0, 'peak_first': 30.0, 'peak_rest': 25.0}

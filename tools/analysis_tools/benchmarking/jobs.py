@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ import numpy as np
 from insta_colorization.archive import plan
 from insta_colorization.imaging import read_photo, write_photo
 
-from .subject import BASELINE, Case, Setup, Subject, peak_memory, resident_memory, timed
+from .memory import Watch, peak_memory
+from .subject import BASELINE, Case, Setup, Subject, timed
 
 # A folder's memory is compared between its first photos and the rest.
 FIRST = 100
@@ -108,47 +108,6 @@ def whole_folder(setup: Setup, folder: str, out_dir: str, batch_size: int, preci
         'precision': str(inferencer.dtype).removeprefix('torch.'),
         **watch.split(first),
     }
-
-
-class Watch:
-    """Notes in the background, within a `with` block, how much memory is used while something is counted.
-
-    Args:
-        count: how much is done.
-        interval: seconds between two looks.
-    """
-
-    def __init__(self, count: Callable[[], int], interval: float = 0.1) -> None:
-        self.seen: list[tuple[int, float]] = []
-        self._count = count
-        self._interval = interval
-        self._done = Event()
-        self._thread = Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> 'Watch':
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self.seen.append((self._count(), resident_memory()))
-
-    def _look(self) -> None:
-        while not self._done.wait(self._interval):
-            self.seen.append((self._count(), resident_memory()))
-
-    def split(self, first: int) -> dict[str, float]:
-        """Memory until `first` were done and from then on, see `whole_folder`."""
-        before = [memory for count, memory in self.seen if count < first]
-        # Where photos failed, so many may never be done.
-        after = [memory for count, memory in self.seen if count >= first] or [self.seen[-1][1]]
-        return {
-            'rss_first': after[0],
-            'rss_last': after[-1],
-            'peak_first': max(before or after[:1]),
-            'peak_rest': max(after),
-        }
 
 
 def warm_libraries(folder: Path) -> None:

@@ -1,7 +1,5 @@
 """What is measured: one photo with its boxes, the package's way to colour it, and the published way."""
 
-import ctypes
-import gc
 import os
 import sys
 import tempfile
@@ -244,32 +242,6 @@ def stages_of_ours(seconds: dict[str, float]) -> dict[str, float]:
         'fusion': beside + seconds['fusions.forward'],
         'fused': beside + seconds['fusion_net.forward'],
     }
-
-
-def peak_memory(run: Callable[[], Any], device: str = 'cpu') -> float:
-    """MB that a function needs at most above what is in use when it begins: of the process, or of its GPU.
-
-    The kernel's high-water mark of this process (VmHWM) is set back first. `ru_maxrss` would not do: a child inherits
-    its parent's, and loading may have needed more than the run.
-    """
-    gc.collect()
-    if device.startswith('cuda'):
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
-    # What was freed while loading goes back to the system; else the run would use it unseen.
-    ctypes.CDLL(None).malloc_trim(0)
-    Path('/proc/self/clear_refs').write_text('5')
-    start = resident_memory()
-    run()
-    return resident_memory('VmHWM') - start
-
-
-def resident_memory(field: str = 'VmRSS') -> float:
-    """MB of physical memory that this process uses, or with 'VmHWM' has used at most."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f'{field}:')) * 1024 / 1e6
 
 
 def lab_error(ab: Tensor, exact: Tensor) -> dict[str, float]:
