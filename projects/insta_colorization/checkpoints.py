@@ -44,6 +44,11 @@ SUFFIXES = ('.pth', '.safetensors')
 # the others, so only the file's name tells them apart.
 UNCENTRED_RELEASES = ('siggraph17', 'caffemodel')
 
+# Stage 3 trains few rows of the fusion network; the others stay the full-image network's. A `.safetensors` whose header
+# says so holds those once.
+COPY, ORIGIN = 'fusion_net.', 'image_net.'
+STORED_ONCE = 'stored_once'
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -117,7 +122,8 @@ def save_checkpoint(
 
     Args:
         state_dict: {our name: tensor}, whole networks.
-        path: a `.pth` or `.safetensors` file; for `instacolorization` a folder.
+        path: a `.pth` or `.safetensors` file; for `instacolorization` a folder. A `.safetensors` holds
+            once what the fusion and the full-image network have in common.
         layout: `ours`, `instacolorization` or `mmagic`. The unused fusion of the two published layouts is written as
             zeros, so that their own code finds every entry it builds.
         metadata: kept in the file and returned by `load_checkpoint`; the paper's bare `.pth` files cannot hold any.
@@ -364,7 +370,11 @@ def _read_safetensors(path: Path) -> dict:
     from safetensors import safe_open
 
     with safe_open(path, framework='pt') as file:
-        return {'state_dict': {name: file.get_tensor(name) for name in file.keys()}, 'meta': file.metadata() or {}}  # noqa: SIM118
+        entries, meta = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    if meta.pop(STORED_ONCE, None):
+        copies = {COPY + name.removeprefix(ORIGIN): v for name, v in entries.items() if name.startswith(ORIGIN)}
+        entries = {**copies, **entries}
+    return {'state_dict': entries, 'meta': meta}
 
 
 @contextmanager
@@ -399,13 +409,25 @@ def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None = Non
         if path.suffix == '.safetensors':
             from safetensors.torch import save_file
 
-            save_file(entries, partial, metadata=metadata or None)
+            distinct = _without_copies(entries)
+            said = {STORED_ONCE: f'{COPY}* that are equal to {ORIGIN}*'} if len(distinct) < len(entries) else {}
+            save_file(distinct, partial, metadata={**(metadata or {}), **said} or None)
         else:
             torch.save(OrderedDict(entries) if metadata is None else {'state_dict': entries, 'meta': metadata}, partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _without_copies(entries: StateDict) -> StateDict:
+    """Leaves out what the fusion network has in common with the full-image network."""
+
+    def is_copy(name: str, value: Tensor) -> bool:
+        origin = entries.get(ORIGIN + name.removeprefix(COPY)) if name.startswith(COPY) else None
+        return origin is not None and origin.dtype == value.dtype and torch.equal(origin, value)
+
+    return {name: value for name, value in entries.items() if not is_copy(name, value)}
 
 
 def _stored(name: str, value: Tensor, half: bool) -> Tensor:

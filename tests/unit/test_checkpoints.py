@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -289,6 +290,38 @@ def test_channels_last_and_shared_tensors_are_saved(tmp_path):
     model.instance_net = model.image_net
     save_checkpoint(model.state_dict(), tmp_path / 'a.safetensors')
     assert same(load_checkpoint(tmp_path / 'a.safetensors').state_dict, dict(model.state_dict()))
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_what_the_fusion_network_has_of_the_full_image_network_is_stored_once(ours, tmp_path, half):
+    weights = dict(ours.state_dict)
+    kept = ('fusion_net.fusions.', 'fusion_net.stages.conv10.', 'fusion_net.ab_head.')
+    for name in ours.state_dict:
+        if name.startswith('fusion_net.') and not name.startswith(kept):
+            weights[name] = weights[name.replace('fusion_net.', 'image_net.', 1)]
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(weights, path, metadata={'input_size': '128'}, half=half)
+
+    with safe_open(path, framework='pt') as file:
+        stored = set(file.keys())
+    of_fusion = {name for name in stored if name.startswith('fusion_net.')}
+    assert of_fusion == {name for name in weights if name.startswith(kept)}
+    assert {name for name in weights if not name.startswith('fusion_net.')} <= stored
+    back = load_checkpoint(path)
+    assert back.metadata == {'input_size': '128'}
+    if half:
+        weights = {n: v.half().float() if v.is_floating_point() and 'var' not in n else v for n, v in weights.items()}
+    assert same(back.state_dict, weights)
+    model = narrow_model()
+    model.load_state_dict(load_from_local(str(path))['state_dict'])
+    assert same(dict(model.state_dict()), weights)
+
+
+def test_an_incomplete_fusion_network_is_not_made_up(ours, tmp_path):
+    lacking = 'fusion_net.stages.conv4.0.weight'
+    save_file({name: value for name, value in ours.state_dict.items() if name != lacking}, tmp_path / 'a.safetensors')
+    with pytest.raises(CheckpointError, match=lacking):
+        load_checkpoint(tmp_path / 'a.safetensors')
 
 
 def test_a_failed_write_leaves_the_old_file(ours, tmp_path, monkeypatch):
