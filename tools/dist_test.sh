@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Measures a checkpoint with several processes: one per GPU, or on CPUs where there is no GPU.
+# CHECKPOINT may be empty ("") for a baseline.
 #   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]
 # On several machines: NNODES of them, NODE_RANK of this one, MASTER_ADDR and PORT of the first one.
 # PYTHON names another interpreter than the one on the PATH.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures a checkpoint on a cluster, one process per GPU.
+# Measures a checkpoint on a cluster, one process per GPU. CHECKPOINT may be empty ("") for a baseline.
 #   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
 #       tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]
 # PYTHON names another interpreter than the one on the PATH.

@@ -19,6 +19,7 @@ from .checkpoints import SUFFIXES, Checkpoint
 from .imaging import write_whole
 from .metrics.base import LEVELS, MIN_SIDE, PhotoMetric, PhotoResult
 from .metrics.pretrained import sha256
+from .models.baselines import TintBaseline
 
 _LIBRARIES = (
     *('insta_colorization', 'torch', 'torchvision', 'numpy', 'pillow', 'mmengine', 'mmagic'),
@@ -59,7 +60,8 @@ def document(
 
     Returns:
         `protocol`, `metrics` by level, `not_computed` {metric: reason}, `photos` with the values of each photo and of
-        each of its instances, `skipped` with the reason for each photo that was not measured.
+        each of its true instances and how many instances were fused into it (`used`), `skipped` with the reason for
+        each photo that was not measured.
 
     Raises:
         ValueError: no metric of this package was evaluated, or there was no photo that it could measure.
@@ -76,7 +78,7 @@ def document(
         'protocol': protocol(cfg, measured, len(results), metrics, model, checkpoint),
         'metrics': _by_level(values),
         'not_computed': {name: reason for metric in metrics for name, reason in metric.not_computed.items()},
-        'photos': _photos(metrics, folder),
+        'photos': _photos(metrics, folder, fused=hasattr(model, 'fusion_net')),
         'skipped': [{'photo': _name(r.photo, folder), 'reason': r.skipped} for r in results if r.skipped is not None],
     }
 
@@ -106,6 +108,7 @@ def protocol(
     return {
         'config': Path(cfg.filename).stem if cfg.filename else None,
         'model': type(model).__name__,
+        'tint': {'ab': list(model.ab), 'unit': 'CIELAB'} if isinstance(model, TintBaseline) else None,
         'checkpoint': None if checkpoint is None else identity(checkpoint.path),
         'networks': networks,
         'num_photos_fused': sum(result.used > 0 for result in measured) if fused else 0,
@@ -188,7 +191,7 @@ def _by_level(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return levels
 
 
-def _photos(metrics: Sequence[PhotoMetric], folder: str | None) -> list[dict[str, Any]]:
+def _photos(metrics: Sequence[PhotoMetric], folder: str | None, *, fused: bool) -> list[dict[str, Any]]:
     """The values of all metrics, photo by photo."""
     columns = [metric.photos for metric in metrics if metric.per_photo and not metric.not_computed]
     photos = []
@@ -199,7 +202,8 @@ def _photos(metrics: Sequence[PhotoMetric], folder: str | None) -> list[dict[str
         # A metric may be restricted to whole photos, and then has nothing to say about instances.
         parts = zip(*(result.instances for result in results if result.instances), strict=True)
         instances = [{name: value for part in parts_of_one for name, value in part.items()} for parts_of_one in parts]
-        photos.append({'photo': _name(results[0].photo, folder), 'image': image, 'instance': instances})
+        used = results[0].used if fused else 0
+        photos.append({'photo': _name(results[0].photo, folder), 'used': used, 'image': image, 'instance': instances})
     return photos
 
 

@@ -85,7 +85,7 @@ class TestDocument:
         protocol = evaluated(cfg, samples, [PSNR()])['protocol']
 
         assert protocol['config'] == 'my_recipe'
-        assert protocol['model'] == 'GrayBaseline'
+        assert (protocol['model'], protocol['tint']) == ('GrayBaseline', {'ab': [0, 0], 'unit': 'CIELAB'})
         assert (protocol['checkpoint'], protocol['networks'], protocol['decoder']) == (None, [], None)
         assert (protocol['size'], protocol['network_size']) == ([48, 48], 32)
         assert protocol['boxes'] == {'networks': None, 'truth': 'true.json'}
@@ -118,10 +118,13 @@ class TestDocument:
         checkpoint = load_checkpoint(fused_weights if fused else image_weights)
         model = colorizer_for(checkpoint, {'type': 'InstColorizer'})
 
-        protocol = evaluated(cfg, samples, [PSNR()], model, checkpoint)['protocol']
+        results = evaluated(cfg, samples, [PSNR()], model, checkpoint)
 
+        protocol = results['protocol']
         assert protocol['networks'] == (['image_net', 'instance_net', 'fusion_net'] if fused else ['image_net'])
         assert protocol['num_photos_fused'] == (1 if fused else 0)
+        assert protocol['tint'] is None
+        assert [entry['used'] for entry in results['photos']] == ([0, 1] if fused else [0, 0])
         assert protocol['decoder'] == 'RegressionDecoder'
         assert protocol['checkpoint']['name'] == checkpoint.path.name
 

@@ -4,14 +4,15 @@
 
 Writes DIR/report.md and DIR/report.png. A result is called by its config's name unless NAME= says otherwise; the names
 of configs/insta/ablations (fusion_none, boxes_top8, ...) put it into Table 3. With --baseline, every result is compared
-with that one photo by photo.
+with that one photo by photo, and where a result was fused with detected boxes, DIR/report_instances.png shows the
+differences against the number of instances.
 """
 
 import argparse
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +74,15 @@ ABLATIONS = frozenset(config for rows in TABLE3.values() for config, _ in rows.v
 # One config is the whole system in all three parts of Table 3.
 WHOLE_CONFIGS = frozenset({'fusion_both', 'boxes_top8', 'weights_learned'})
 WHOLE_PREFIX = 'insta_fusion'
+# {group: the numbers of instances in it}; recipes choose at most eight, but --cfg-options may allow more.
+GROUPS = {
+    '0': range(1),
+    '1': range(1, 2),
+    '2': range(2, 3),
+    '3-4': range(3, 5),
+    '5-8': range(5, 9),
+    '9 or more': range(9, sys.maxsize),
+}
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -101,6 +111,30 @@ class Difference(NamedTuple):
     low: float
     high: float
     num_photos: int
+
+
+class Group(NamedTuple):
+    """Photos in which about equally many instances were coloured on their own.
+
+    Attributes:
+        label: how many instances.
+        num_photos: how many photos; all figures are of the same ones.
+        psnr: {result: mean PSNR of the whole photos, in dB}.
+        differences: {result: its difference to the baseline}; empty without a baseline.
+    """
+
+    label: str
+    num_photos: int
+    psnr: dict[str, float]
+    differences: dict[str, Difference]
+
+
+class ByInstances(NamedTuple):
+    """Photos grouped by the number of instances that the networks of the result `counted` were given."""
+
+    counted: Result
+    baseline: Result | None
+    groups: list[Group]
 
 
 def load_result(text: str) -> Result:
@@ -136,16 +170,18 @@ def find(results: Sequence[Result], config: str) -> Result | None:
     return next((r for r in results if r.name in WHOLE_CONFIGS or r.name.startswith(WHOLE_PREFIX)), None)
 
 
-def compare(result: Result, baseline: Result, level: str = 'image') -> Difference:
+def compare(
+    result: Result, baseline: Result, level: str = 'image', photos: Collection[str] | None = None
+) -> Difference:
     """Bootstraps the difference in PSNR over the photos that both have; equal seeds give equal intervals.
 
-    At the instance level the mean of a photo's instances is what is paired.
+    At the instance level the mean of a photo's instances is what is paired. `photos` restricts it to some of them.
 
     Raises:
         ValueError: they have no photo in common.
     """
     values, others = (psnr_by_photo(entry, level) for entry in (result, baseline))
-    common = sorted(values.keys() & others.keys())
+    common = sorted(values.keys() & others.keys() & (values.keys() if photos is None else set(photos)))
     if not common:
         raise ValueError(
             f'{result.name} and {baseline.name} have none of their {len(values)} and {len(others)} photos in common'
@@ -170,21 +206,91 @@ def psnr_by_photo(result: Result, level: str) -> dict[str, float]:
     }
 
 
-def markdown(results: Sequence[Result], baseline: Result | None) -> str:
+def by_instances(results: Sequence[Result], baseline: Result | None) -> ByInstances | None:
+    """Groups the photos by the counts of the first system fused with detected boxes; None where there is no such one.
+
+    Results of other photos are left out, so that all figures of a group are of the same photos.
+    """
+    counted = next((result for result in systems(results) if detected(result) and used_by_photo(result)), None)
+    if counted is None:
+        return None
+    used = used_by_photo(counted)
+    shown = [*systems(results), *(result for result in results if result is baseline and not is_system(result))]
+    psnr = {result.name: psnr_by_photo(result, 'image') for result in shown}
+    shown = [result for result in shown if psnr[result.name].keys() & used.keys()]
+    common = set(used).intersection(*(psnr[result.name] for result in shown))
+    baseline = next((result for result in shown if result is baseline), None)
+    groups = []
+    for label, counts in GROUPS.items():
+        photos = sorted(photo for photo in common if used[photo] in counts)
+        if photos:
+            means = {r.name: float(np.mean([psnr[r.name][photo] for photo in photos])) for r in shown}
+            groups.append(Group(label, len(photos), means, differences_in(photos, shown, baseline)))
+    return ByInstances(counted, baseline, groups)
+
+
+def differences_in(
+    photos: Collection[str], results: Sequence[Result], baseline: Result | None
+) -> dict[str, Difference]:
+    """{result: its difference to the baseline in these photos}, of all results but the baseline."""
+    if baseline is None:
+        return {}
+    return {r.name: compare(r, baseline, photos=photos) for r in results if r is not baseline}
+
+
+def detected(result: Result) -> bool:
+    """Whether the result was fused with boxes other than the true ones."""
+    used = result.content['protocol']
+    boxes = used.get('boxes') or {}
+    return 'fusion_net' in (used.get('networks') or ()) and boxes.get('networks') not in (None, boxes.get('truth'))
+
+
+def used_by_photo(result: Result) -> dict[str, int]:
+    """{photo: how many instances the networks were given}, of the photos whose PSNR was measured."""
+    return {
+        entry['photo']: entry['used']
+        for entry in result.content['photos']
+        if 'used' in entry and 'PSNR' in entry['image']
+    }
+
+
+def markdown(results: Sequence[Result], baseline: Result | None, grouped: ByInstances | None) -> str:
     """The whole report."""
     parts = [
         '# Results beside the paper',
         "Figures marked as the paper's are quoted from Su, Chu, Huang: *Instance-aware Image Colorization*, CVPR 2020 "
         '(\\* fine-tuned on COCO-Stuff). The others were measured by `tools/test.py`; only figures of the same photos '
         'compare. LPIPS: less is better, PSNR in dB and SSIM: more is better.',
+        *measured(results),
         *table1(results),
         *table2(results),
         *table3(results),
+        *instances_table(grouped),
         *more_metrics(results),
         *([] if baseline is None else differences(results, baseline)),
         *protocols(results),
     ]
     return '\n\n'.join(parts) + '\n'
+
+
+def measured(results: Sequence[Result]) -> list[str]:
+    """PSNR beside colourfulness, of everything measured."""
+    columns = ('PSNR', 'median PSNR', 'CF', 'CF / truth')
+    header = ['method', *columns, *(f'instances: {column}' for column in columns), 'photos']
+    rows = [[r.name, *psnr_and_color(r, 'image'), *psnr_and_color(r, 'instance'), str(r.num_photos)] for r in results]
+    note = (
+        'Neither PSNR nor colourfulness (CF) says much alone: grey has a good PSNR on pale photos, and wrong colours '
+        "have a CF too. CF / truth is the mean CF as a share of the true pictures'."
+    )
+    return ['## Measured', note, grid(header, rows)]
+
+
+def psnr_and_color(result: Result, level: str) -> list[str]:
+    """Mean and median PSNR, CF, and CF as a share of the truth's."""
+    figures = result.figures(level)
+    color, truth = figures.get('CF'), figures.get('CF_truth')
+    share = color / truth if color is not None and truth else None
+    return numbers([figures.get('PSNR'), figures.get('PSNR_median'), color, share])
 
 
 def table1(results: Sequence[Result]) -> list[str]:
@@ -229,6 +335,37 @@ def table3(results: Sequence[Result]) -> list[str]:
             rows.append([label, result.name if result else config, cell(figures) if figures else MISSING, *measured])
         parts += [f'### {title}', grid(header, rows)]
     return [*parts, 'The paper finds both masks of (c) clearly worse than learned weights.']
+
+
+def instances_table(grouped: ByInstances | None) -> list[str]:
+    """PSNR of whole photos by the number of instances in them, and how it differs from the baseline's."""
+    title = '## PSNR against the number of instances'
+    if grouped is None or not grouped.groups:
+        return [title, 'No result was fused with detected boxes and says how many of them each photo had.']
+    names, compared = (list(part) for part in (grouped.groups[0].psnr, grouped.groups[0].differences))
+    boxes = grouped.counted.content['protocol']['boxes']['networks']
+    notes = [
+        'Mean PSNR of whole photos, in dB. Photos are grouped, for all columns alike, by the number of instances that '
+        f'the networks of {grouped.counted.name} were given (boxes: {boxes}). Results of other photos have no column.'
+    ]
+    header = ['instances', 'photos', *names]
+    if grouped.baseline is not None and compared:
+        header += [f'{name} − {grouped.baseline.name}' for name in compared]
+        notes.append(
+            f'Differences are paired by photo; in brackets their {CONFIDENCE:.0%} interval by {RESAMPLES} bootstrap '
+            'resamples of the group, seed 0, where it has more than one photo. report_instances.png shows them.'
+        )
+    rows = []
+    for group in grouped.groups:
+        differences = [difference_cell(group.differences[name]) for name in compared]
+        rows.append([group.label, str(group.num_photos), *numbers([group.psnr[n] for n in names]), *differences])
+    return [title, ' '.join(notes), grid(header, rows)]
+
+
+def difference_cell(difference: Difference) -> str:
+    """A difference and its interval in one cell; a single photo has no interval."""
+    mean, low, high, count = difference
+    return f'{mean:+.3f} ({low:+.3f} to {high:+.3f})' if count > 1 else f'{mean:+.3f}'
 
 
 def more_metrics(results: Sequence[Result]) -> list[str]:
@@ -279,7 +416,12 @@ def protocols(results: Sequence[Result]) -> list[str]:
 
 def systems(results: Sequence[Result]) -> list[Result]:
     """The results that belong into Tables 1 and 2: all but the ablations."""
-    return [result for result in results if result.name not in ABLATIONS or result.name in WHOLE_CONFIGS]
+    return [result for result in results if is_system(result)]
+
+
+def is_system(result: Result) -> bool:
+    """Whether the result is no ablation."""
+    return result.name not in ABLATIONS or result.name in WHOLE_CONFIGS
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -327,9 +469,7 @@ def plot(results: Sequence[Result]) -> bytes:
             found = find(results, config)
             bars[label] = [figures[1] if figures else None, found.figures('image').get('PSNR') if found else None]
         draw_bars(axis, title, bars, ("the paper's, COCO-Stuff val", 'measured'))
-    out = io.BytesIO()
-    figure.savefig(out, format='png', dpi=120)
-    return out.getvalue()
+    return as_png(figure)
 
 
 def draw_bars(axis: Any, title: str, bars: Mapping[str, Sequence[float | None]], series: Sequence[str]) -> None:
@@ -350,18 +490,56 @@ def draw_bars(axis: Any, title: str, bars: Mapping[str, Sequence[float | None]],
     axis.legend(fontsize=8, loc='upper center', ncols=len(series))
 
 
+def plot_instances(groups: Sequence[Group], baseline: str) -> bytes:
+    """The differences to the baseline against the number of instances, with their intervals, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), layout='constrained')
+    axis = figure.subplots()
+    names = list(groups[0].differences)
+    for index, name in enumerate(names):
+        found = [group.differences[name] for group in groups]
+        # Side by side, so that intervals do not hide each other.
+        at = np.arange(len(groups)) + (index - (len(names) - 1) / 2) * 0.6 / len(names)
+        line = axis.plot(at, [difference.mean for difference in found], 'o-', linewidth=0.8, label=name)[0]
+        axis.vlines(at, [d.low for d in found], [d.high for d in found], color=line.get_color())
+    axis.axhline(0, color='grey', linewidth=0.8)
+    axis.set_xticks(range(len(groups)), [f'{group.label}\n({group.num_photos} photos)' for group in groups])
+    axis.set_xlabel('instances that the networks were given')
+    axis.set_ylabel(f'PSNR of the photo − that of {baseline}, dB')
+    axis.set_title(f'Mean difference and its {CONFIDENCE:.0%} interval')
+    axis.legend(fontsize=8)
+    return as_png(figure)
+
+
+def as_png(figure: Any) -> bytes:
+    """A Matplotlib figure as a file."""
+    out = io.BytesIO()
+    figure.savefig(out, format='png', dpi=120)
+    return out.getvalue()
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument('results', nargs='+', metavar='[NAME=]RESULTS.json', help='what tools/test.py wrote')
-    parser.add_argument('--out-dir', type=Path, required=True, help='folder for report.md and report.png')
+    parser.add_argument('--out-dir', type=Path, required=True, help='folder for report.md and the plots')
     parser.add_argument('--baseline', metavar='NAME', help='result that the others are compared with photo by photo')
     parser.add_argument('--debug', action='store_true', help='show where an error came from')
     return parser.parse_args(argv)
 
 
+def report_files(results: Sequence[Result], baseline: Result | None) -> dict[str, bytes]:
+    """{name: content} of all files of the report."""
+    grouped = by_instances(results, baseline)
+    files = {'report.md': markdown(results, baseline, grouped).encode(), 'report.png': plot(results)}
+    if grouped is not None and grouped.baseline is not None and any(group.differences for group in grouped.groups):
+        files['report_instances.png'] = plot_instances(grouped.groups, grouped.baseline.name)
+    return files
+
+
 def run(args: argparse.Namespace) -> int:
-    """Reads, writes both files and names them; returns the exit status."""
+    """Reads, writes the files and names them; returns the exit status."""
     results = [load_result(text) for text in args.results]
     names = [result.name for result in results]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -373,7 +551,7 @@ def run(args: argparse.Namespace) -> int:
         if baseline is None:
             raise ValueError(f'there is no result named {args.baseline}; there are {", ".join(names)}')
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    for name, data in {'report.md': markdown(results, baseline).encode(), 'report.png': plot(results)}.items():
+    for name, data in report_files(results, baseline).items():
         write_whole(data, args.out_dir / name)
         print(f'wrote {args.out_dir / name}')
     return 0

@@ -1,7 +1,7 @@
 """Networks, fusion, losses and the models that the runner trains and tests."""
 
 from .backbone import STAGES, ColorizationBackbone, Colors, Stage, network_input
-from .baselines import GrayBaseline
+from .baselines import GrayBaseline, TintBaseline, fit_tint
 from .colorizers import Colorizer, ImageColorizer, InstanceColorizer, InstColorizer
 from .decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
 from .fusion import FusionNetwork, InstanceFusion, MaskFusion
@@ -26,6 +26,8 @@ __all__ = [
     'RebalancedClassLoss',
     'RegressionDecoder',
     'Stage',
+    'TintBaseline',
+    'fit_tint',
     'network_input',
     'parse_decoder',
 ]

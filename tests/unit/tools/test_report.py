@@ -6,6 +6,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+# What the protocol says of a result that was fused with detected boxes.
+FUSED = {
+    'networks': ['image_net', 'instance_net', 'fusion_net'],
+    'boxes': {'networks': 'detected.json', 'truth': 'true.json'},
+}
+
 
 @pytest.fixture(scope='module')
 def tool(root) -> ModuleType:
@@ -18,13 +24,25 @@ def tool(root) -> ModuleType:
 
 @pytest.fixture
 def save(tmp_path):
-    """Writes a result of tools/test.py with the PSNR of each photo; returns its path."""
+    """Writes a result of tools/test.py with the PSNR of each photo; returns its path.
 
-    def save(config: str, psnr: dict[str, float], file: str | None = None, **metrics: float) -> Path:
+    With the numbers of instances that were `used` in each photo it is one that was fused with detected boxes.
+    """
+
+    def save(
+        config: str,
+        psnr: dict[str, float],
+        file: str | None = None,
+        *,
+        used: dict[str, int] | None = None,
+        protocol: dict | None = None,
+        instance: dict[str, float] | None = None,
+        **metrics: float,
+    ) -> Path:
         mean = float(np.mean(list(psnr.values())))
         content = {
             'protocol': {'config': config, 'num_photos': len(psnr), 'num_instances': 5, 'size': [256, 256]},
-            'metrics': {'image': {'PSNR': mean, **metrics}, 'instance': {'PSNR': mean + 1}},
+            'metrics': {'image': {'PSNR': mean, **metrics}, 'instance': {'PSNR': mean + 1, **(instance or {})}},
             'not_computed': {'LPIPS': 'there are no weights'},
             'photos': [
                 {'photo': photo, 'image': {'PSNR': value}, 'instance': [{'PSNR': value + 1}, {'PSNR': value + 3}]}
@@ -32,11 +50,22 @@ def save(tmp_path):
             ],
             'skipped': [],
         }
+        if used is not None:
+            content['protocol'] |= FUSED
+            for entry in content['photos']:
+                entry['used'] = used[entry['photo']]
+        content['protocol'] |= protocol or {}
         path = tmp_path / (file or f'{config}.json')
         path.write_text(json.dumps(content))
         return path
 
     return save
+
+
+@pytest.fixture
+def no_bars(tool, monkeypatch):
+    """Leaves out report.png, which takes most of the time."""
+    monkeypatch.setattr(tool, 'plot', lambda results: b'')
 
 
 def rows(text: str, section: str) -> dict[str, list[str]]:
@@ -122,6 +151,141 @@ class TestTables:
         report(tool, tmp_path, save('fusion_none', {'a': 20}))
 
         assert (tmp_path / 'report.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.usefixtures('no_bars')
+class TestMeasured:
+    def test_psnr_and_colour_stand_together_at_both_levels(self, tool, save, tmp_path):
+        colors = {'PSNR_median': 21.5, 'CF': 30.0, 'CF_truth': 40.0}
+        text = report(
+            tool,
+            tmp_path,
+            save('ours', {'a': 20, 'b': 21}, instance={'PSNR_median': 22, 'CF': 9, 'CF_truth': 36}, **colors),
+            save('fusion_none', {'a': 19}),
+        )
+
+        table = rows(text, '## Measured')
+        assert table['ours'] == ['20.500', '21.500', '30.000', '0.750', '21.500', '22.000', '9.000', '0.250', '2']
+        assert table['fusion_none'] == ['19.000', '–', '–', '–', '20.000', '–', '–', '–', '1']
+        assert text.index('## Measured') < text.index('## Table 1')
+
+    @pytest.mark.parametrize(
+        ('colors', 'expected'),
+        [
+            ({'CF': 0.0, 'CF_truth': 40.0}, ['0.000', '0.000']),
+            ({'CF': 3.0, 'CF_truth': 0.0}, ['3.000', '–']),
+            ({'CF': 3.0}, ['3.000', '–']),
+        ],
+        ids=['grey', 'grey truth', 'truth not measured'],
+    )
+    def test_a_share_needs_a_whole(self, tool, save, tmp_path, colors, expected):
+        text = report(tool, tmp_path, save('ours', {'a': 20}, **colors))
+
+        assert rows(text, '## Measured')['ours'][2:4] == expected
+
+
+@pytest.mark.usefixtures('no_bars')
+class TestInstances:
+    SECTION = '## PSNR against the number of instances'
+    USED = {'a': 0, 'b': 1, 'c': 3, 'd': 4}
+
+    @pytest.fixture
+    def fused(self, save) -> Path:
+        return save('fused', {'a': 20, 'b': 25, 'c': 30, 'd': 32}, used=self.USED)
+
+    @pytest.fixture
+    def grey(self, save) -> Path:
+        return save('grey', {'a': 20, 'b': 22, 'c': 26, 'd': 24})
+
+    def header(self, text: str) -> list[str]:
+        line = next(line for line in text.split(self.SECTION)[1].splitlines() if line.startswith('|'))
+        return [cell.strip() for cell in line.strip('|').split('|')]
+
+    def test_groups_are_compared_with_the_baseline(self, tool, fused, grey, tmp_path):
+        text = report(tool, tmp_path, grey, fused, '--baseline', 'grey')
+
+        assert self.header(text) == ['instances', 'photos', 'grey', 'fused', 'fused − grey']
+        # Resamples of {4, 8} are 4, 6 and 8, a quarter, a half and a quarter of them.
+        assert rows(text, self.SECTION) == {
+            '0': ['1', '20.000', '20.000', '+0.000'],
+            '1': ['1', '22.000', '25.000', '+3.000'],
+            '3-4': ['2', '25.000', '31.000', '+6.000 (+4.000 to +8.000)'],
+        }
+        assert 'the networks of fused were given (boxes: detected.json)' in text
+        assert (tmp_path / 'report_instances.png').read_bytes().startswith(b'\x89PNG')
+
+    def test_without_a_baseline_there_are_no_differences(self, tool, fused, grey, tmp_path):
+        text = report(tool, tmp_path, fused, grey)
+
+        assert self.header(text) == ['instances', 'photos', 'fused', 'grey']
+        assert rows(text, self.SECTION)['3-4'] == ['2', '31.000', '25.000']
+        assert not (tmp_path / 'report_instances.png').exists()
+
+    def test_every_number_has_a_group(self, tool, save, tmp_path):
+        used = {str(number): number for number in (0, 1, 2, 3, 4, 5, 8, 9, 99)}
+
+        text = report(tool, tmp_path, save('fused', {photo: 20 + number for photo, number in used.items()}, used=used))
+
+        assert rows(text, self.SECTION) == {
+            '0': ['1', '20.000'],
+            '1': ['1', '21.000'],
+            '2': ['1', '22.000'],
+            '3-4': ['2', '23.500'],
+            '5-8': ['2', '26.500'],
+            '9 or more': ['2', '74.000'],
+        }
+
+    @pytest.mark.parametrize(
+        ('name', 'protocol'),
+        [
+            ('full', {'networks': ['image_net']}),
+            ('true boxes', {'boxes': {'networks': 'true.json', 'truth': 'true.json'}}),
+            ('no boxes', {'boxes': {'networks': None, 'truth': 'true.json'}}),
+            ('boxes_random8', {}),
+        ],
+        ids=['full-image', 'true boxes', 'no boxes', 'ablation'],
+    )
+    def test_the_counts_are_those_of_the_first_system_with_detected_boxes(
+        self, tool, save, fused, tmp_path, name, protocol
+    ):
+        psnr = dict.fromkeys(self.USED, 20)
+        other = save(name, psnr, used=dict.fromkeys(self.USED, 2), protocol=protocol)
+        later = save('later', psnr, used=dict.fromkeys(self.USED, 1))
+
+        text = report(tool, tmp_path, other, fused, later)
+
+        assert list(rows(text, self.SECTION)) == ['0', '1', '3-4']
+        assert (name in self.header(text)) == (name != 'boxes_random8')
+
+    def test_all_columns_are_of_the_same_photos(self, tool, save, fused, tmp_path):
+        fewer = save('fewer', {'b': 21, 'c': 22, 'z': 99})
+        elsewhere = save('elsewhere', {'y': 30})
+
+        text = report(tool, tmp_path, fused, fewer, elsewhere)
+
+        assert self.header(text) == ['instances', 'photos', 'fused', 'fewer']
+        assert rows(text, self.SECTION) == {'1': ['1', '25.000', '21.000'], '3-4': ['1', '30.000', '22.000']}
+
+    def test_the_baseline_may_be_an_ablation(self, tool, save, fused, tmp_path):
+        none = save('fusion_none', dict.fromkeys(self.USED, 20))
+
+        text = report(tool, tmp_path, fused, none, '--baseline', 'fusion_none')
+
+        assert self.header(text) == ['instances', 'photos', 'fused', 'fusion_none', 'fused − fusion_none']
+        assert rows(text, self.SECTION)['1'] == ['1', '25.000', '20.000', '+5.000']
+
+    def test_nothing_to_compare_with_the_baseline(self, tool, fused, tmp_path):
+        text = report(tool, tmp_path, fused, '--baseline', 'fused')
+
+        assert self.header(text) == ['instances', 'photos', 'fused']
+        assert not (tmp_path / 'report_instances.png').exists()
+
+    @pytest.mark.parametrize('protocol', [{}, FUSED], ids=['not fused', 'without counts'])
+    def test_no_counts(self, tool, save, grey, tmp_path, protocol):
+        text = report(tool, tmp_path, grey, save('ours', {'a': 21}, protocol=protocol), '--baseline', 'grey')
+
+        assert f'{self.SECTION}\n\nNo result was fused with detected boxes' in text
+        assert not (tmp_path / 'report_instances.png').exists()
 
 
 class TestBootstrap:

@@ -1,0 +1,37 @@
+# Stage 2 of the network that ships: the instance network on crops of detected objects, from the full-image network.
+#   python tools/dataset_converters/prepare_photos.py PHOTOS... --out data/photos
+#   python tools/detect_instances.py yolox_nano.onnx data/photos --recursive --out data/photos/instances.json
+#   python tools/train.py configs/insta/photos/insta_instance_photos_w025_128x128.py
+_base_ = ['./insta_instance_photos_w025_64x64.py']
+
+load_from = 'work_dirs/insta_full_photos_w025_128x128/iter_1500.pth'
+
+train_pipeline = [
+    dict(type='LoadPhoto', min_ab_range=10),
+    dict(type='LoadInstances'),
+    dict(type='SelectInstances', top_k=8, min_size=16, required=True),
+    dict(type='CropToInstance'),
+    dict(type='RandomCropPhoto', min_side=0.8),
+    dict(type='RandomFlipPhoto'),
+    dict(type='ResizePhoto', size=128),
+    dict(type='PackColorization'),
+]
+val_pipeline = [
+    dict(type='LoadPhoto', keep_broken=True),
+    dict(type='LoadInstances'),
+    dict(type='SelectInstances', top_k=8),
+    dict(type='CropToInstance'),
+    dict(type='ResizePhoto', size=128),
+    dict(type='PackColorization'),
+]
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=32, dataset=dict(pipeline=val_pipeline))
+
+max_iters = 800
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(checkpoint=dict(interval=100))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=50, T_max=max_iters - 50, end=max_iters),
+]
+input_size = 128
