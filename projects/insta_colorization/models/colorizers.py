@@ -123,7 +123,7 @@ class Colorizer(BaseModel):
         instances: Instances | None = None,
         classify: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Runs the networks.
+        """Runs the networks; by default the last one, on the whole pictures.
 
         Args:
             lightness: (N, 1, S, S) in network units.
@@ -134,7 +134,7 @@ class Colorizer(BaseModel):
         Returns:
             The regression head's ab (N, 2, S, S) in network units and the class logits (N, 529, S/4, S/4) or None.
         """
-        raise NotImplementedError
+        return self.run(getattr(self, self.networks[-1]), lightness, classify=classify)[:2]
 
     def forward(
         self,
@@ -195,15 +195,6 @@ class ImageColorizer(Colorizer):
     def __init__(self, image_net: dict | None = None, **kwargs: Any) -> None:
         super().__init__({'image_net': image_net or _TRUNK}, **kwargs)
 
-    def colors(  # noqa: D102
-        self,
-        lightness: Tensor,
-        crop_lightness: Tensor | None = None,
-        instances: Instances | None = None,
-        classify: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        return self.run(self.image_net, lightness, classify=classify)[:2]
-
 
 @MODELS.register_module()
 class InstanceColorizer(Colorizer):
@@ -231,15 +222,6 @@ class InstanceColorizer(Colorizer):
     ) -> None:
         networks = {'image_net': image_net or _TRUNK, 'instance_net': instance_net or _TRUNK}
         super().__init__(networks, trainable=trainable, **kwargs)
-
-    def colors(  # noqa: D102
-        self,
-        lightness: Tensor,
-        crop_lightness: Tensor | None = None,
-        instances: Instances | None = None,
-        classify: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        return self.run(self.instance_net, lightness, classify=classify)[:2]
 
 
 @MODELS.register_module()
