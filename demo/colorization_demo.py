@@ -50,7 +50,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
     colour = parser.add_argument_group('colour')
     colour.add_argument(
-        '--decoder', metavar='NAME', help="regression or annealed-mean[:T], more vivid; default: the weights' own"
+        '--decoder',
+        metavar='NAME',
+        help="regression[:GAIN] or annealed-mean[:T], more vivid; default: the weights'",
     )
     colour.add_argument('--native-size', action='store_true', help='256 x 256 as the published code writes')
     colour.add_argument('--upsampling', help='how colour gets to full size: guided or bilinear')

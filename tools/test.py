@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--work-dir', type=Path, help='folder for logs and metrics.json; default work_dirs/<config name>'
     )
-    parser.add_argument('--decoder', help='regression, annealed-mean or annealed-mean:TEMPERATURE')
+    parser.add_argument('--decoder', help='regression[:GAIN] or annealed-mean[:TEMPERATURE]')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

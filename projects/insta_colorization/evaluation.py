@@ -215,8 +215,9 @@ def _name(photo: str, folder: str | None) -> str:
 
 def _decoder(model: nn.Module) -> str:
     decoder = getattr(model, 'decoder', None)
-    temperature = getattr(decoder, 'temperature', None)
-    return type(decoder).__name__ + ('' if temperature is None else f', temperature {temperature:g}')
+    settings = {name: getattr(decoder, name, None) for name in ('temperature', 'gain')}
+    said = [f'{name} {value:g}' for name, value in settings.items() if value is not None]
+    return ', '.join([type(decoder).__name__, *said])
 
 
 def _boxes(dataset: Mapping[str, Any]) -> str | None:

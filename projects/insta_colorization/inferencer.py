@@ -550,7 +550,9 @@ def _no_instances(photos: Sequence[Photo], jobs: Sequence[Job]) -> list[Instance
 def _title(decoder: nn.Module) -> str:
     if isinstance(decoder, AnnealedMeanDecoder):
         return f'the annealed mean (T = {decoder.temperature:g})'
-    return 'the regression head' if isinstance(decoder, RegressionDecoder) else type(decoder).__name__
+    if isinstance(decoder, RegressionDecoder):
+        return 'the regression head' + ('' if decoder.gain == 1 else f' (times {decoder.gain:g})')
+    return type(decoder).__name__
 
 
 def _with_picture(photo: Photo, picture: np.ndarray) -> Photo:

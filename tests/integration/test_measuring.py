@@ -163,7 +163,7 @@ def test_weights_and_decoder_are_in_the_protocol(folder, tmp_path):
     assert own['protocol']['checkpoint'] == {'name': DEFAULT_WEIGHTS.name, 'sha256': digest}
     assert own['protocol']['networks'] == ['image_net']
     assert own['protocol']['decoder'] == 'AnnealedMeanDecoder, temperature 0.6'
-    assert regression['protocol']['decoder'] == 'RegressionDecoder'
+    assert regression['protocol']['decoder'] == 'RegressionDecoder, gain 1'
     assert own['metrics']['image']['CF'] > 5
     assert own['metrics']['image']['CF'] > regression['metrics']['image']['CF']
 

@@ -125,7 +125,7 @@ class TestDocument:
         assert protocol['num_photos_fused'] == (1 if fused else 0)
         assert protocol['tint'] is None
         assert [entry['used'] for entry in results['photos']] == ([0, 1] if fused else [0, 0])
-        assert protocol['decoder'] == 'RegressionDecoder'
+        assert protocol['decoder'] == 'RegressionDecoder, gain 1'
         assert protocol['checkpoint']['name'] == checkpoint.path.name
 
     def test_several_sizes_are_all_named(self, cfg, samples):

@@ -8,16 +8,33 @@ from torch import Tensor, nn
 from insta_colorization.colorspace import ab_bin_centres
 from insta_colorization.registry import MODELS
 
+# {name on the command line: (type, what may stand behind a colon)}
+_NAMES = {'regression': ('RegressionDecoder', 'gain'), 'annealed-mean': ('AnnealedMeanDecoder', 'temperature')}
+
 
 @MODELS.register_module()
 class RegressionDecoder(nn.Module):
-    """The regression head's ab, as in the paper."""
+    """The regression head's ab, as in the paper.
+
+    Args:
+        gain: factor on it. The mean of all colours that a thing may have is paler than any of them; a gain above 1
+            gives some of the colour back, at a cost in PSNR.
+
+    Raises:
+        ValueError: the gain is not positive.
+    """
 
     classify = False
 
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        if gain <= 0:
+            raise ValueError(f'gain must be positive, but got {gain}')
+        self.gain = gain
+
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
-        """ab (N, 2, H, W) in network units -> the same."""
-        return ab
+        """ab (N, 2, H, W) in network units -> the same, times the gain."""
+        return ab if self.gain == 1 else ab * self.gain
 
 
 @MODELS.register_module()
@@ -51,17 +68,16 @@ class AnnealedMeanDecoder(nn.Module):
 
 
 def parse_decoder(text: str) -> dict[str, Any]:
-    """The config of a decoder from `regression`, `annealed-mean` or `annealed-mean:TEMPERATURE`.
+    """The config of a decoder from `regression[:GAIN]` or `annealed-mean[:TEMPERATURE]`.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is neither.
     """
-    name, _, temperature = text.partition(':')
-    if text == 'regression':
-        return {'type': 'RegressionDecoder'}
-    if name == 'annealed-mean':
+    name, _, number = text.partition(':')
+    if name in _NAMES:
+        kind, setting = _NAMES[name]
         try:
-            return {'type': 'AnnealedMeanDecoder', **({'temperature': float(temperature)} if temperature else {})}
+            return {'type': kind, **({setting: float(number)} if number else {})}
         except ValueError:
             pass
-    raise ValueError(f"the decoder must be 'regression', 'annealed-mean' or 'annealed-mean:0.38', but got {text!r}")
+    raise ValueError(f"the decoder must be 'regression[:1.1]' or 'annealed-mean[:0.38]', but got {text!r}")

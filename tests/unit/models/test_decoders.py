@@ -26,6 +26,18 @@ def test_regression_passes_ab_on():
     assert not RegressionDecoder.classify
 
 
+def test_a_gain_makes_regression_more_colourful():
+    ab = torch.rand(1, 2, 4, 4)
+
+    torch.testing.assert_close(RegressionDecoder(gain=1.25)(ab, None) * 4, ab * 5)
+
+
+@pytest.mark.parametrize('gain', [0, -1.0])
+def test_the_gain_is_positive(gain):
+    with pytest.raises(ValueError, match=f'gain must be positive, but got {gain}'):
+        RegressionDecoder(gain)
+
+
 def test_a_temperature_of_one_gives_the_mean(logits):
     shares = np.exp(logits[0, :, 0, 0].double().numpy())
     expected = sum(share * centre(index) for index, share in enumerate(shares / shares.sum()))
@@ -80,6 +92,7 @@ def test_the_temperature_is_positive(temperature):
     ('text', 'config'),
     [
         ('regression', {'type': 'RegressionDecoder'}),
+        ('regression:1.1', {'type': 'RegressionDecoder', 'gain': 1.1}),
         ('annealed-mean', {'type': 'AnnealedMeanDecoder'}),
         ('annealed-mean:0.5', {'type': 'AnnealedMeanDecoder', 'temperature': 0.5}),
     ],
@@ -88,7 +101,7 @@ def test_names_on_the_command_line(text, config):
     assert parse_decoder(text) == config
 
 
-@pytest.mark.parametrize('text', ['mean', 'annealed-mean:hot', 'regression:1', ''])
+@pytest.mark.parametrize('text', ['mean', 'annealed-mean:hot', 'regression:much', ''])
 def test_unknown_names_on_the_command_line(text):
-    with pytest.raises(ValueError, match=f"the decoder must be 'regression', .* but got '{text}'"):
+    with pytest.raises(ValueError, match=f"the decoder must be 'regression.* but got '{text}'"):
         parse_decoder(text)
