@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn
 
 import numpy as np
@@ -207,17 +208,45 @@ class WholeCheckpointHook(CheckpointHook):
     A checkpoint appears whole or not at all, then `last_checkpoint` names it, and only then an old one is removed.
 
     Args:
+        max_seconds: how long this process may train. The run then saves, whatever the interval, and ends well; it is
+            resumed like one that was stopped. A loop over epochs ends with its epoch. None for no limit.
         kwargs: see `mmengine.hooks.CheckpointHook`; the folder is a local one.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, max_seconds: float | None = None, **kwargs: Any) -> None:
         super().__init__(backend_args={'backend': 'insta_colorization.whole'}, **kwargs)
+        self.max_seconds = max_seconds
+        self._began = 0.0
 
     def before_train(self, runner: Runner) -> None:  # noqa: D102
         super().before_train(runner)
+        self._began = monotonic()
         if dist.is_main_process():
             for part in Path(self.out_dir).glob('.*.tmp'):  # of a process that was killed while it saved
                 part.unlink()
+
+    def after_train_epoch(self, runner: Runner) -> None:  # noqa: D102
+        super().after_train_epoch(runner)
+        if self.by_epoch:
+            self._end_in_time(runner, runner.epoch + 1)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:  # noqa: D102
+        super().after_train_iter(runner, *args, **kwargs)
+        if not self.by_epoch:
+            self._end_in_time(runner, runner.iter + 1)
+
+    def _end_in_time(self, runner: Runner, step: int) -> None:
+        if self.max_seconds is None:
+            return
+        # Clocks differ: the main process decides for all.
+        over = [monotonic() - self._began >= self.max_seconds]
+        dist.broadcast_object_list(over)
+        if not over[0]:
+            return
+        if self.last_ckpt != self._path(step):
+            self._save_checkpoint(runner)
+        runner.train_loop.stop_training = True
+        runner.logger.info(f'{self.max_seconds:g} s are over: saved {self.last_ckpt}, from which --resume goes on')
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         old = [other for other in self.keep_ckpt_ids if other != step] if self.max_keep_ckpts > 0 else []

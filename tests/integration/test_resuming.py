@@ -160,6 +160,7 @@ def differing(found: object, expected: object, name: str = '') -> list[str]:
         pytest.param('iterations', 'kill 7', 'epoch: 0, iter: 6', 'iter_9.pth', id='iterations'),
         # Three iterations an epoch: killed in the middle of the second.
         pytest.param('epochs', 'kill 5', 'epoch: 1, iter: 3', 'epoch_3.pth', id='epochs'),
+        pytest.param('iterations', 'time', 'epoch: 0, iter: 1', 'iter_9.pth', id='time'),
         pytest.param('epochs', 'kill epoch_2.pth', 'epoch: 1, iter: 3', 'epoch_3.pth', id='saving'),
         pytest.param('epochs', 'full epoch_2.pth', 'epoch: 1, iter: 3', 'epoch_3.pth', id='full disk'),
     ],
@@ -167,9 +168,13 @@ def differing(found: object, expected: object, name: str = '') -> list[str]:
 def test_stopped_and_resumed_is_as_if_it_had_gone_on(folder, left_alone, request, config, trouble, resumed_at, last):
     work_dir = request.node.callspec.id.replace(' ', '_')
 
-    status, log = train(folder, config, work_dir, trouble=trouble)
+    limit = ('--cfg-options', 'default_hooks.checkpoint.max_seconds=0') if trouble == 'time' else ()
+    status, log = train(folder, config, work_dir, *limit, trouble=trouble)
     if trouble.startswith('kill'):
         assert status == -signal.SIGKILL, log
+    elif trouble == 'time':
+        assert status == 0, log
+        assert 'iter_1.pth, from which --resume goes on' in log
     else:
         assert status == 1, log
         assert re.fullmatch(r'error: cannot save \S+epoch_2.pth: File too large; .*', log.splitlines()[-1])

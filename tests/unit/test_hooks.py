@@ -386,6 +386,16 @@ class TestWholeCheckpoints:
         assert last(tmp_path) == 'iter_4.pth'
         assert not list(tmp_path.glob('.*'))
 
+    @pytest.mark.parametrize(('save', 'kept'), [(1, ['iter_1.pth', 'iter_2.pth']), (100, ['iter_2.pth'])])
+    def test_a_run_ends_in_time(self, tmp_path, monkeypatch, save, kept):
+        clock = iter([100.0, 107.0, 111.0])
+        monkeypatch.setattr(hooks, 'monotonic', lambda: next(clock))
+
+        make_runner(tmp_path, iters=4, save=save, checkpoint={'max_seconds': 10}).train()
+
+        assert checkpoints(tmp_path) == kept
+        assert last(tmp_path) == 'iter_2.pth'
+
     @pytest.mark.parametrize('keep', [1, 2])
     def test_a_full_disk_leaves_the_previous_ones(self, tmp_path, keep):
         make_runner(tmp_path, iters=2, checkpoint={'max_keep_ckpts': keep}).train()
