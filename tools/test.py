@@ -93,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
 
 def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     """The results as `evaluation.document` has them; empty in all processes but the main one."""
-    check_boxes(cfg)
     checkpoint = load_checkpoint(args.checkpoint) if args.checkpoint else None
     baseline = BASELINES[args.baseline or 'gray']
     model = colorizer_for(checkpoint, cfg.model, args.decoder) if checkpoint else baseline()
+    check_boxes(cfg, model)
     use_launcher(cfg, args.launcher)
     tester = Tester(
         model,

@@ -5,6 +5,7 @@ as with the method; without the protocol they cannot be compared.
 """
 
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -26,9 +27,11 @@ _LIBRARIES = (
     *('lpips', 'pytorch-fid', 'scipy'),
 )
 
+logger = logging.getLogger(__name__)
 
-def check_boxes(cfg: Config) -> None:
-    """Makes sure before a test that its boxes will be read.
+
+def check_boxes(cfg: Config, model: nn.Module) -> None:
+    """Makes sure before a test that its boxes will be read, and warns if the model wants some and gets none.
 
     Raises:
         ValueError: the test dataset is given boxes, but its pipeline would leave them alone.
@@ -39,6 +42,11 @@ def check_boxes(cfg: Config) -> None:
         raise ValueError(
             f'test_dataloader.dataset.{given[0]} is {dataset[given[0]]}, '
             'but the pipeline has no LoadInstances to read it'
+        )
+    if hasattr(model, 'fusion_net') and _boxes(dataset) is None:
+        logger.warning(
+            'the weights hold a fusion network, but test_dataloader.dataset.instances names no boxes for it: '
+            'all photos go through the full-image network'
         )
 
 

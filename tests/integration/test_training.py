@@ -105,6 +105,28 @@ class TestRecipes:
             assert cfg.load_from is None
 
     @pytest.mark.parametrize(
+        ('recipe', 'start'),
+        [
+            ('insta_full_photos_w025_64x64', None),
+            ('insta_instance_photos_w025_64x64', 'insta_full_photos_w025_64x64'),
+            ('insta_fusion_photos_w025_64x64', 'insta_instance_photos_w025_64x64'),
+            ('insta_full_photos_w025_128x128', 'insta_full_photos_w025_64x64'),
+            ('insta_instance_photos_w025_128x128', 'insta_full_photos_w025_128x128'),
+            ('insta_fusion_photos_w025_128x128', 'insta_instance_photos_w025_128x128'),
+        ],
+    )
+    def test_the_small_recipes_follow_each_other(self, recipe, start):
+        folder = ROOT / 'configs' / 'insta' / 'photos'
+        cfg = Config.fromfile(folder / f'{recipe}.py')
+
+        assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+        if start is None:
+            assert cfg.load_from is None
+        else:
+            last = Config.fromfile(folder / f'{start}.py').train_cfg.max_iters
+            assert cfg.load_from == f'work_dirs/{start}/iter_{last}.pth'
+
+    @pytest.mark.parametrize(
         ('stage', 'flat', 'total', 'lr'),
         [('full', 100, 150, 5e-4), ('instance', 100, 150, 5e-4), ('fusion', 10, 30, 5e-5)],
     )

@@ -12,7 +12,7 @@ from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.evaluation import as_text, check_boxes, document, identity, versions, write_results
 from insta_colorization.metrics import LPIPS, PSNR, SSIM
 from insta_colorization.metrics.base import NotComputableError
-from insta_colorization.models import GrayBaseline, ImageColorizer
+from insta_colorization.models import GrayBaseline, ImageColorizer, InstColorizer
 from insta_colorization.models.assembly import colorizer_for
 from insta_colorization.structures import Instances
 
@@ -162,10 +162,24 @@ def test_boxes_that_nothing_reads(cfg, name):
     cfg.test_dataloader.dataset.merge({'instances': None, 'gt_instances': None, name: 'boxes.json'})
 
     with pytest.raises(ValueError, match=rf'dataset\.{name} is boxes\.json, but the pipeline has no LoadInstances'):
-        check_boxes(cfg)
+        check_boxes(cfg, GrayBaseline())
 
     cfg.test_dataloader.dataset.pipeline.append({'type': 'LoadInstances'})
-    check_boxes(cfg)
+    check_boxes(cfg, GrayBaseline())
+
+
+@pytest.mark.parametrize(
+    ('found', 'fused', 'warned'), [(None, True, True), ('found.json', True, False), (None, False, False)]
+)
+def test_a_fusion_network_without_boxes(cfg, caplog, found, fused, warned):
+    cfg.test_dataloader.dataset.merge({'instances': found, 'gt_instances': None})
+    cfg.test_dataloader.dataset.pipeline.append({'type': 'LoadInstances'})
+    trunk = {'type': 'ColorizationBackbone', 'width': 1 / 16}
+    fusion = {'type': 'FusionNetwork', 'width': 1 / 16}
+
+    check_boxes(cfg, InstColorizer(trunk, trunk, fusion) if fused else ImageColorizer(trunk))
+
+    assert ('all photos go through the full-image network' in caplog.text) is warned
 
 
 class TestIdentity:

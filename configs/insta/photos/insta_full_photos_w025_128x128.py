@@ -1,12 +1,12 @@
-# Second part: the same network at 128 x 128, from the first part's averaged weights. These weights ship; their card in
-# projects/insta_colorization/weights has the figures. About 21 minutes on one core (AMX bfloat16).
+# Stage 1 of the network that ships, second part: the same network at 128 x 128, from the first part's averaged weights.
+# About 30 minutes on one core (AMX bfloat16).
 #   python tools/dataset_converters/prepare_photos.py PHOTOS... --size 144 --out data/photos_144
-#   python tools/train.py configs/insta/photos/insta_full_photos_w025_128x128.py --cfg-options load_from=FIRST_PART.pth
+#   python tools/train.py configs/insta/photos/insta_full_photos_w025_128x128.py
 _base_ = ['./insta_full_photos_w025_64x64.py']
 
+load_from = 'work_dirs/insta_full_photos_w025_64x64/iter_5000.pth'
 # Chosen on the held-back photos.
-model = dict(decoder=dict(temperature=0.6))
-
+model = dict(decoder=dict(_delete_=True, type='RegressionDecoder', gain=1.1))
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='RandomCropPhoto', min_side=0.7),
@@ -32,8 +32,8 @@ test_pipeline = [
 ]
 test_dataloader = dict(batch_size=8, dataset=dict(data_root='data/test', ann_file='', pipeline=test_pipeline))
 
-max_iters = 900
-train_cfg = dict(max_iters=max_iters, val_interval=900)
+max_iters = 1500
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),

@@ -4,6 +4,8 @@
 _base_ = ['./insta_fusion_photos_w025_64x64.py']
 
 load_from = 'work_dirs/insta_instance_photos_w025_128x128/iter_800.pth'
+# Chosen on the held-back photos.
+model = dict(decoder=dict(_delete_=True, type='RegressionDecoder', gain=1.1))
 
 train_pipeline = [
     dict(type='LoadPhoto', min_ab_range=10),
