@@ -36,8 +36,8 @@ from insta_colorization.batch_detection import (
 from insta_colorization.cli import Parser, run_command
 from insta_colorization.detectors import InstanceDetector, build_detector
 from insta_colorization.imaging import write_whole
-from insta_colorization.inferencer import resolve_device
 from insta_colorization.journal import Journal
+from insta_colorization.precision import resolve_device
 from insta_colorization.recipes import find_config
 
 logger = logging.getLogger('insta_colorization.detect_instances')
@@ -61,7 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--recursive', action='store_true', help='look into sub-folders')
     parser.add_argument('--score-thr', type=float, help="lowest score that is written; default: the detector's own")
     parser.add_argument('--min-size', type=float, default=0.0, help='shortest side that is written, in pixels')
-    parser.add_argument('--top-k', type=int, default=12, help='the best so many of a photo are written; default: 12')
+    parser.add_argument('--top-k', type=int, help='the best so many of a photo are written; default: all')
     parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
     parser.add_argument('--batch-size', type=int, default=1, help='photos that the detector gets at once')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N; auto gives each process its GPU')
@@ -71,8 +71,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.score_thr is not None and not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr must lie in 0..1, but is {args.score_thr}')
     for name, least in (('min_size', 0), ('top_k', 1), ('batch_size', 1)):
-        if not getattr(args, name) >= least:
-            parser.error(f'--{name.replace("_", "-")} must be at least {least}, but is {getattr(args, name)}')
+        value = getattr(args, name)
+        if value is not None and not value >= least:
+            parser.error(f'--{name.replace("_", "-")} must be at least {least}, but is {value}')
     return args
 
 

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# Measures a checkpoint with several processes: one per GPU, or on CPUs where there is no GPU.
-# CHECKPOINT may be empty ("") for a baseline.
-#   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]
-# On several machines: NNODES of them, NODE_RANK of this one, MASTER_ADDR and PORT of the first one.
-# PYTHON names another interpreter than the one on the PATH.
+# Measures a checkpoint with several processes: one per GPU, or on the CPU where there is none.
+#
+#   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of tools/test.py]
+#
+# CHECKPOINT may be empty ("") for a baseline. Several machines: the same command on each, with NNODES, its NODE_RANK
+# (from 0) and the first one's MASTER_ADDR set; PORT (29500) has to be free there. PYTHON names another interpreter than
+# the one on the PATH.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
-    echo "error: usage: dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]" >&2
-    exit 2
+  echo "error: usage: $0 CONFIG CHECKPOINT PROCESSES [options of tools/test.py]" >&2
+  exit 2
 fi
-config=$1
-checkpoint=$2
-processes=$3
+CONFIG=$1
+CHECKPOINT=$2
+PROCESSES=$3
 shift 3
 
 exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$processes" \
-    "$(dirname "${BASH_SOURCE[0]}")/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
+  --nnodes="${NNODES:-1}" \
+  --node_rank="${NODE_RANK:-0}" \
+  --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+  --master_port="${PORT:-29500}" \
+  --nproc_per_node="$PROCESSES" \
+  "$(dirname "${BASH_SOURCE[0]}")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"

@@ -14,7 +14,15 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from .imaging import READABLE_SUFFIXES, WRITABLE_SUFFIXES, ImageReadError, Photo, decode_photo, read_photo
+from .imaging import (
+    READABLE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    ImageReadError,
+    Photo,
+    decode_photo,
+    photos_below,
+    read_photo,
+)
 
 Source = Path | str | np.ndarray
 
@@ -165,21 +173,14 @@ def _expand(path: Path, recursive: bool, results: Path | None) -> list[tuple[Pat
 
 
 def _photos_in(folder: Path, recursive: bool, results: Path | None) -> list[Path]:
-    """A folder's photos in numeric order, without hidden files (the `._*` beside photos that a Mac copied)."""
+    """A folder's photos in numeric order."""
     own = None if results is None else results.resolve()
     if own == folder.resolve():
         raise ValueError(
             f'the results would lie among the photos of {folder}, where the next run would take them for photos; '
             'choose another output folder'
         )
-    candidates = folder.rglob('*') if recursive else folder.iterdir()
-    photos = (
-        path
-        for path in candidates
-        if path.suffix.lower() in READABLE_SUFFIXES
-        and not path.is_dir()
-        and not any(part.startswith('.') for part in path.relative_to(folder).parts)
-    )
+    photos = photos_below(folder, recursive)
     if recursive and own is not None and own.is_relative_to(folder.resolve()):
         photos = (path for path in photos if not path.resolve().is_relative_to(own))
     return sorted(photos, key=natural_key)

@@ -11,6 +11,8 @@ import numpy as np
 
 from .archive import plan
 from .detectors import InstanceDetector
+from .detectors.cached import coco_masks
+from .errors import sentence
 from .imaging import load_rgb
 from .selection import select
 from .structures import Instances
@@ -43,7 +45,7 @@ class Selection(NamedTuple):
 
     score_thr: float
     min_size: float = 0.0
-    top_k: int | None = 12
+    top_k: int | None = None
     masks: bool = False
 
 
@@ -129,8 +131,7 @@ def _try(detector: InstanceDetector, photos: Sequence[ListedPhoto], selection: S
         raise
     except Exception as error:
         logger.debug('%s', photos[0].path, exc_info=error)
-        text = ' '.join(str(error).split())
-        return text if isinstance(error, ValueError | OSError) else f'unexpected {type(error).__name__}: {text}'
+        return sentence(error)
 
 
 def _record(name: str, instances: Instances, selection: Selection) -> dict[str, Any]:
@@ -152,11 +153,7 @@ def _record(name: str, instances: Instances, selection: Selection) -> dict[str, 
 
 def _rle(mask: np.ndarray) -> dict[str, Any]:
     """COCO's compressed run lengths of a mask (H, W) bool."""
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise ImportError('segmentation masks need pycocotools: pip install pycocotools') from error
-    runs = coco.encode(np.asfortranarray(mask, np.uint8))
+    runs = coco_masks().encode(np.asfortranarray(mask, np.uint8))
     return {'size': [int(side) for side in runs['size']], 'counts': runs['counts'].decode('ascii')}
 
 

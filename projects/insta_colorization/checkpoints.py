@@ -377,18 +377,22 @@ def _read_safetensors(path: Path) -> dict:
     return {'state_dict': entries, 'meta': meta}
 
 
-@contextmanager
-def _runner_bookkeeping() -> Iterator[None]:
-    """Within it `weights_only` lets through what MMEngine's runner writes beside the weights: histories of numbers."""
+def numpy_globals() -> list[Any]:
+    """What `torch.serialization.safe_globals` takes so that arrays and numbers of numpy may stand beside tensors."""
     rebuild_array, rebuild_scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
-    renamed: list[Any] = [  # numpy 2 moved the first two, and files name the place they were written from
+    renamed = [  # numpy 2 moved these two, and files name the place they were written from
         (function, f'numpy.{core}.multiarray.{name}')
         for core in ('core', '_core')
         for function, name in ((rebuild_array, '_reconstruct'), (rebuild_scalar, 'scalar'))
     ]
-    renamed += [(_history_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
-    dtypes = [type(np.dtype(code)) for code in '?bhilqBHILQefd']
-    with torch.serialization.safe_globals([HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed]):
+    return [np.ndarray, np.dtype, *(type(np.dtype(code)) for code in '?bhilqBHILQefd'), *renamed]
+
+
+@contextmanager
+def _runner_bookkeeping() -> Iterator[None]:
+    """Within it `weights_only` lets through what MMEngine's runner writes beside the weights: histories of numbers."""
+    methods = [(_history_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
+    with torch.serialization.safe_globals([HistoryBuffer, *numpy_globals(), *methods]):
         yield
 
 

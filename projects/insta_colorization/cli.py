@@ -6,8 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-# Errors whose text is written for the user; any other one is a mistake of ours.
-EXPECTED = (ValueError, OSError, ImportError, FloatingPointError)
+from .errors import EXPECTED, sentence
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,8 +37,6 @@ def run_command(command: Callable[[], int], *, debug: bool, when_stopped: str) -
         if debug:
             traceback.print_exc()
             return 1
-        sentence = ' '.join(str(error).split())
-        if not isinstance(error, EXPECTED):
-            sentence = f'unexpected {type(error).__name__}: {sentence}; --debug shows where'
-        print(f'error: {sentence}', file=sys.stderr)
+        hint = '' if isinstance(error, EXPECTED) else '; --debug shows where'
+        print(f'error: {sentence(error)}{hint}', file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 from .archive import Job
+from .errors import sentence
 from .imaging import Photo
 from .overlap import Workers
 from .structures import ColorizationSample, Instances
@@ -235,8 +236,6 @@ def _job(item: Read | Prepared) -> Job:
 
 
 def _reason(error: Exception, job: Job) -> str:
-    """One sentence that names the photo; an error that nobody foresaw is called by its type as well."""
-    text = ' '.join(str(error).split())
-    if not isinstance(error, ValueError | OSError):
-        text = f'unexpected {type(error).__name__}: {text}'
+    """One sentence that names the photo."""
+    text = sentence(error)
     return text if job.name in text else f'{job.name}: {text}'

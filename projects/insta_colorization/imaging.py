@@ -11,9 +11,10 @@ import os
 import re
 import struct
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -47,6 +48,18 @@ _SRGB_TOLERANCE = 2
 # Tags of the first TIFF directory that describe the photo. The others describe how its pixels lie in that very file.
 _DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432)
 _EXIF_DIRECTORIES = (0x8769, 0x8825)
+
+
+def is_photo_name(path: PurePath) -> bool:
+    """Whether a path below some folder is that of a photo: hidden ones (the `._*` that a Mac adds) are none."""
+    hidden = any(part.startswith('.') and part != '..' for part in path.parts)
+    return path.suffix.lower() in READABLE_SUFFIXES and not hidden
+
+
+def photos_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
+    """The files in a folder whose names below it are those of photos, in no order."""
+    candidates = folder.rglob('*') if recursive else folder.iterdir()
+    return (path for path in candidates if is_photo_name(path.relative_to(folder)) and not path.is_dir())
 
 
 class ImageReadError(ValueError):

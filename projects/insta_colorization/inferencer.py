@@ -29,7 +29,7 @@ from .models.assembly import colorizer_for
 from .models.backbone import STRIDE
 from .models.colorizers import Colorizer, InstColorizer
 from .models.decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
-from .precision import Precision, compile_rows, resolve_precision
+from .precision import Precision, compile_rows, resolve_device, resolve_precision
 from .recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from .registry import SCOPE
 from .rendering import Upsampling, check_controls, clipped_rgb, colorize_pixels
@@ -67,8 +67,8 @@ class ColorizationInferencer(BaseInferencer):
         max_instances: how many instances of a photo are coloured on their own, the best ones.
         min_size: the shortest side of a usable instance, in pixels of the photo.
         input_size: side of the squares that the networks see, a multiple of 8; None for what the weights are made for.
-        decoder: what turns the networks' outputs into colour, 'regression', 'annealed-mean' or 'annealed-mean:T' (see
-            `parse_decoder`); None for what the checkpoint or the config says.
+        decoder: what turns the networks' outputs into colour, 'regression', 'regression:GAIN', 'annealed-mean' or
+            'annealed-mean:T' (see `parse_decoder`); None for what the checkpoint or the config says.
         precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
             else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
         small_crops: whether crops of instances under half the networks' size are coloured at half that size, which is
@@ -480,21 +480,6 @@ class ColorizationInferencer(BaseInferencer):
             'boxes': [[round(value, 2) for value in box] for box in item.instances.boxes.tolist()],
             'scores': [round(score, 4) for score in item.instances.scores.tolist()],
         }
-
-
-def resolve_device(device: str) -> str:
-    """The device that 'auto' or a name stands for.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == 'auto':
-        return 'cuda' if count else 'cpu'
-    known = ['cpu', *(['cuda'] if count else []), *(f'cuda:{index}' for index in range(count))]
-    if device not in known:
-        raise ValueError(f'there is no device {device!r} here; there are {", ".join(known)}')
-    return device
 
 
 def native_rgb(image: np.ndarray, ab: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How precisely the networks compute, and what this machine has instructions for."""
+"""Where and how precisely the networks compute, and what this machine has instructions for."""
 
 import logging
 from typing import Literal, get_args
@@ -12,6 +12,21 @@ logger = logging.getLogger(__name__)
 
 # One size, then any, of batches, of chunks of crops, and of what is left of them.
 _SIZES_PER_ROW = 6
+
+
+def resolve_device(device: str) -> str:
+    """The device that 'auto' or a name stands for.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == 'auto':
+        return 'cuda' if count else 'cpu'
+    known = ['cpu', *(['cuda'] if count else []), *(f'cuda:{index}' for index in range(count))]
+    if device not in known:
+        raise ValueError(f'there is no device {device!r} here; there are {", ".join(known)}')
+    return device
 
 
 def resolve_precision(precision: str, device: str) -> torch.dtype:

@@ -8,9 +8,16 @@ resolves a scope by importing `<scope>.registry`, so the scope must equal the pa
 from collections.abc import Mapping
 from typing import Any
 
-import mmagic.registry as mmagic
 import mmengine.registry as mmengine
 from mmengine.registry import Registry
+
+try:
+    import mmagic.registry as mmagic
+except (ImportError, AssertionError) as error:  # it asserts the version of mmcv
+    raise ImportError(
+        f"MMagic's registries need mmcv 2.1 ({error}): pip install mmcv-lite==2.1.0, or mmcv 2.1 with its compiled ops "
+        'for the detectors of mmdet (docs/get_started.md)'
+    ) from error
 
 SCOPE = 'insta_colorization'
 

@@ -237,6 +237,15 @@ def test_training_steps_of_every_stage_are_timed(tool, stage):
     assert accelerator.training_rate(stage, 'cpu', width=1 / 16, size=16, batch=2, instances=2, steps=1) > 0
 
 
+def test_without_the_checkout_boxes_have_to_be_given(tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tool, 'GOLDEN', tmp_path / 'insta_coffee.npz')
+
+    assert tool.main([*SMALL, '--out-dir', str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f'error: the golden boxes {tmp_path}/insta_coffee.npz do not exist: that needs the checkout; give --boxes\n'
+    )
+
+
 @pytest.mark.parametrize(
     ('options', 'status', 'message'),
     [

@@ -101,9 +101,24 @@ def test_two_processes_give_the_results_of_one(folder, fused_weights):
     assert two.stdout.count('wrote two.json') == 1
 
 
-def test_usage(folder):
-    for script, least in (('dist_test.sh', 3), ('slurm_test.sh', 4)):
-        done = run([str(ROOT / 'tools' / script), *['x'] * (least - 1)], folder)
-        assert done.returncode == 2
-        assert done.stderr.startswith('error: usage: ')
-        assert done.stderr.count('\n') == 1
+@pytest.mark.parametrize(('script', 'least'), [('dist_test.sh', 3), ('slurm_test.sh', 4)])
+def test_usage(folder, script, least):
+    done = run([str(ROOT / 'tools' / script), *['x'] * (least - 1)], folder)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f'error: usage: {ROOT}/tools/{script} ')
+    assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(('gpus', 'per_node'), [(4, 4), (16, 8)])
+def test_slurm_starts_a_process_for_each_gpu(tmp_path, gpus, per_node):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    command = f'PATH={tmp_path}:$PATH GPUS={gpus} {ROOT}/tools/slurm_test.sh part job config.py "" --out a.json'
+
+    words = run(['bash', '-c', command], tmp_path).stdout.splitlines()
+
+    assert {f'--gres=gpu:{per_node}', f'--ntasks={gpus}', f'--ntasks-per-node={per_node}'} < set(words)
+    assert words[:3] == ['-p', 'part', '--job-name=job']
+    assert words[words.index('-u') + 2 :] == ['config.py', '', '--launcher', 'slurm', '--out', 'a.json']

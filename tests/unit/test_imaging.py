@@ -4,7 +4,7 @@ import io
 import logging
 import struct
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ from insta_colorization.imaging import (
     Metadata,
     Photo,
     decode_photo,
+    is_photo_name,
+    photos_below,
     read_photo,
     write_photo,
 )
@@ -35,6 +37,35 @@ def blocks(height: int = 40, width: int = 56, dtype: type = np.uint8) -> np.ndar
     """An RGB picture of flat 8x8 squares, which JPEG keeps well."""
     values = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (height // 8, width // 8, 3))
     return np.kron(values, np.ones((8, 8, 1))).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ('name', 'is_photo'),
+    [
+        ('a.jpg', True),
+        ('set/A.TIFF', True),
+        ('../a.png', True),
+        ('set.old/a.b.webp', True),
+        ('a.txt', False),
+        ('jpg', False),
+        ('._a.jpg', False),
+        ('.cache/a.jpg', False),
+        ('.jpg', False),
+    ],
+)
+def test_names_of_photos(name, is_photo):
+    assert is_photo_name(PurePath(name)) == is_photo
+
+
+@pytest.mark.parametrize(('recursive', 'found'), [(False, {'a.jpg'}), (True, {'a.jpg', 'deep/b.png'})])
+def test_photos_below_a_hidden_folder_are_found_from_there(tmp_path, recursive, found):
+    folder = tmp_path / '.hidden'
+    (folder / 'deep').mkdir(parents=True)
+    (folder / 'folder.jpg').mkdir()
+    for name in ('a.jpg', '._a.jpg', 'deep/b.png'):
+        (folder / name).touch()
+
+    assert {path.relative_to(folder).as_posix() for path in photos_below(folder, recursive)} == found
 
 
 def exif_block(orientation: int = 1) -> bytes:

@@ -4,7 +4,36 @@ import pytest
 import torch
 
 from insta_colorization import precision
-from insta_colorization.precision import compile_rows, has_bfloat16, resolve_precision
+from insta_colorization.precision import compile_rows, has_bfloat16, resolve_device, resolve_precision
+
+
+@pytest.mark.parametrize(
+    ('gpus', 'name', 'device'),
+    [
+        (0, 'auto', 'cpu'),
+        (0, 'cpu', 'cpu'),
+        (2, 'auto', 'cuda'),
+        (2, 'cpu', 'cpu'),
+        (2, 'cuda', 'cuda'),
+        (2, 'cuda:1', 'cuda:1'),
+    ],
+)
+def test_devices(monkeypatch, gpus, name, device):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+
+    assert resolve_device(name) == device
+
+
+@pytest.mark.parametrize(
+    ('gpus', 'name', 'known'), [(0, 'cuda', 'cpu'), (0, 'tpu', 'cpu'), (1, 'cuda:1', 'cpu, cuda, cuda:0')]
+)
+def test_devices_that_are_not_here(monkeypatch, gpus, name, known):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+
+    with pytest.raises(ValueError, match=f"^there is no device '{name}' here; there are {known}$"):
+        resolve_device(name)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,17 @@ def test_the_scope_is_the_packages_name():
     assert {registry.scope for registry in vars(ours).values() if isinstance(registry, Registry)} >= {SCOPE}
 
 
+@pytest.mark.parametrize('fault', ["sys.modules['mmcv'] = None", "import mmcv; mmcv.__version__ = '2.2.0'"])
+def test_mmcv_that_lacks_is_named_with_its_install_command(fault):
+    code = f'import sys; {fault}; import insta_colorization; import insta_colorization.registry'
+
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: MMagic's registries need mmcv 2.1 (")
+    assert 'pip install mmcv-lite==2.1.0' in last
+
+
 @pytest.mark.parametrize(
     ('registry', 'names'),
     [

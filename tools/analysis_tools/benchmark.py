@@ -44,9 +44,8 @@ from torch import Tensor
 from insta_colorization.cli import Parser, run_command
 from insta_colorization.detectors.cached import CachedDetector
 from insta_colorization.imaging import load_rgb, write_whole
-from insta_colorization.inferencer import resolve_device
 from insta_colorization.models.backbone import STRIDE
-from insta_colorization.precision import resolve_precision
+from insta_colorization.precision import resolve_device, resolve_precision
 from insta_colorization.selection import worst_to_best
 
 GOLDEN = Path(__file__).resolve().parents[2] / 'tests' / 'golden' / 'insta_coffee.npz'
@@ -189,10 +188,12 @@ def boxes_of(source: str, photo: str, pixels: np.ndarray) -> Boxes:
         pixels: its pixels.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file; the golden one is part of the checkout only.
         ValueError: the file holds no boxes, or none for this photo.
     """
     if source == 'golden':
+        if not GOLDEN.is_file():
+            raise FileNotFoundError(f'the golden boxes {GOLDEN} do not exist: that needs the checkout; give --boxes')
         scale = np.tile(np.array(pixels.shape[1::-1]) / GOLDEN_SIZE[::-1], 2)
         return (np.load(GOLDEN)['selected_boxes'][::-1] * scale).tolist()
     detector = CachedDetector.of(source)

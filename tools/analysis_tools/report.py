@@ -3,7 +3,7 @@
     python tools/analysis_tools/report.py [NAME=]RESULTS.json ... --out-dir DIR [--baseline NAME]
 
 Writes DIR/report.md and DIR/report.png. A result is called by its config's name unless NAME= says otherwise; the names
-of configs/insta/ablations (fusion_none, boxes_top8, ...) put it into Table 3. With --baseline, every result is compared
+of configs/insta/ablations (fusion_none, boxes_gt, ...) put it into Table 3. With --baseline, every result is compared
 with that one photo by photo, and where a result was fused with detected boxes, DIR/report_instances.png shows the
 differences against the number of instances.
 """
@@ -59,7 +59,7 @@ TABLE3: dict[str, dict[str, tuple[str, Figures | None]]] = {
         'both': ('fusion_both', WHOLE_SYSTEM),
     },
     '(b) boxes': {
-        'top 8 by score': ('boxes_top8', WHOLE_SYSTEM),
+        'top 8 by score': ('fusion_both', WHOLE_SYSTEM),
         'random 8': ('boxes_random8', (0.113, 28.386, 0.943)),
         'by threshold': ('boxes_threshold', (0.117, 28.139, 0.942)),
         'ground truth': ('boxes_gt', (0.111, 28.470, 0.944)),
@@ -67,12 +67,12 @@ TABLE3: dict[str, dict[str, tuple[str, Figures | None]]] = {
     '(c) weighted sum': {
         'box as mask': ('weights_box', None),
         'true mask': ('weights_mask', None),
-        'learned': ('weights_learned', WHOLE_SYSTEM),
+        'learned': ('fusion_both', WHOLE_SYSTEM),
     },
 }
 ABLATIONS = frozenset(config for rows in TABLE3.values() for config, _ in rows.values())
-# One config is the whole system in all three parts of Table 3.
-WHOLE_CONFIGS = frozenset({'fusion_both', 'boxes_top8', 'weights_learned'})
+# The whole system, a row of all three parts of Table 3, and what its recipes' names begin with.
+WHOLE_CONFIG = 'fusion_both'
 WHOLE_PREFIX = 'insta_fusion'
 # {group: the numbers of instances in it}; recipes choose at most eight, but --cfg-options may allow more.
 GROUPS = {
@@ -163,11 +163,11 @@ def load_result(text: str) -> Result:
 
 
 def find(results: Sequence[Result], config: str) -> Result | None:
-    """The result of an ablation; that of the whole system has several names."""
+    """The result of a row of Table 3; without a `fusion_both` that of a recipe of stage 3 stands for it."""
     named = next((result for result in results if result.name == config), None)
-    if named is not None or config not in WHOLE_CONFIGS:
+    if named is not None or config != WHOLE_CONFIG:
         return named
-    return next((r for r in results if r.name in WHOLE_CONFIGS or r.name.startswith(WHOLE_PREFIX)), None)
+    return next((result for result in results if result.name.startswith(WHOLE_PREFIX)), None)
 
 
 def compare(
@@ -421,7 +421,7 @@ def systems(results: Sequence[Result]) -> list[Result]:
 
 def is_system(result: Result) -> bool:
     """Whether the result is no ablation."""
-    return result.name not in ABLATIONS or result.name in WHOLE_CONFIGS
+    return result.name not in ABLATIONS or result.name == WHOLE_CONFIG
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,8 @@ frequencies that add up to 1.
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from insta_colorization.cli import Parser, run_command
 from insta_colorization.colorspace import (
     AB_BIN_WIDTH,
     AB_BINS_PER_AXIS,
@@ -30,15 +33,28 @@ from insta_colorization.imaging import load_rgb, write_whole
 SIGMA = 5.0
 
 
-def main() -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument('folder', type=Path, help='folder with a train.txt, as prepare_photos.py writes it')
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
-    args = parser.parse_args()
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
+    return parser.parse_args(argv)
 
+
+def count(args: argparse.Namespace) -> int:
+    """Counts and writes; returns the exit status.
+
+    Raises:
+        FileNotFoundError: the folder has no list.
+        ValueError: the list is empty, or a photo cannot be read.
+    """
+    names = read_list(args.folder / 'train.txt')
+    if not names:
+        raise ValueError(f'the list {args.folder / "train.txt"} names 0 photos, but at least 1 is needed')
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     counts = torch.zeros(NUM_AB_BINS, dtype=torch.int64)
-    for name in track(read_list(args.folder / 'train.txt'), description='photos'):
+    for name in track(names, description='photos'):
         rgb = to_tensor(load_rgb(args.folder / name))[None] / 255
         counts += torch.bincount(ab_to_bins(to_network(rgb_to_lab(rgb))[1]).flatten(), minlength=NUM_AB_BINS)
     occurring = counts.view(AB_BINS_PER_AXIS, AB_BINS_PER_AXIS).numpy().astype(np.float64)
@@ -47,7 +63,14 @@ def main() -> None:
     rounded = [float(f'{value:.4g}') for value in frequencies / frequencies.sum()]
     write_whole(f'{json.dumps(rounded)}\n'.encode(), args.out)
     print(f'{int((counts > 0).sum())} of {NUM_AB_BINS} classes occur')
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    args = parse_args(argv)
+    return run_command(lambda: count(args), debug=args.debug, when_stopped='stopped; nothing was written')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -14,7 +14,7 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path, PurePath
@@ -24,10 +24,10 @@ import torch
 from rich.progress import track
 
 from insta_colorization.cli import Parser, run_command
-from insta_colorization.crops import resize_photo
 from insta_colorization.datasets.lists import held_back, photos_in, read_list, write_list
-from insta_colorization.datasets.transforms import GREY_SIZE, ab_span
-from insta_colorization.imaging import ImageReadError, load_rgb
+from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
+from insta_colorization.detectors.cached import tails
+from insta_colorization.imaging import ImageReadError
 from insta_colorization.journal import Journal
 
 LABEL = re.compile(r'[\s,]+\d+$')
@@ -82,7 +82,8 @@ def find(names: Sequence[str], present: Sequence[str]) -> tuple[list[str], list[
     found, missing = [], []
     for name in names:
         same = by_file_name.get(PurePath(name).name, [])
-        match = next((tail for tail in _tails(name) if tail in exact), same[0] if len(same) == 1 else None)
+        only = same[0] if len(same) == 1 else None
+        match = next((tail for tail in map(str, tails(PurePath(name))) if tail in exact), only)
         if match is None:
             missing.append(name)
         else:
@@ -90,20 +91,15 @@ def find(names: Sequence[str], present: Sequence[str]) -> tuple[list[str], list[
     return found, missing
 
 
-def _tails(name: str) -> Iterator[str]:
-    """The path, then without its first folder and so on."""
-    parts = PurePath(name.lstrip('/')).parts
-    return (str(PurePath(*parts[start:])) for start in range(len(parts)))
-
-
 def fate_of(name: str, folder: Path, min_ab_range: float) -> tuple[str, str]:
     """A photo's name and what it is: good, grey or broken."""
     try:
-        photo = load_rgb(folder / name)
+        load_colour(folder / name, min_ab_range)
+    except GreyPhotoError:
+        return name, 'grey'
     except ImageReadError:
         return name, 'broken'
-    grey = min_ab_range > 0 and ab_span(resize_photo(photo, GREY_SIZE)) < min_ab_range
-    return name, 'grey' if grey else 'good'
+    return name, 'good'
 
 
 def fates_of(names: Sequence[str], args: argparse.Namespace, journal: Journal) -> dict[str, str]:

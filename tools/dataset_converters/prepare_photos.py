@@ -29,8 +29,8 @@ from rich.progress import track
 from insta_colorization.cli import Parser, run_command
 from insta_colorization.crops import resize_photo
 from insta_colorization.datasets.lists import held_back, photos_in, write_list
-from insta_colorization.datasets.transforms import GREY_SIZE, ab_span
-from insta_colorization.imaging import READABLE_SUFFIXES, ImageReadError, load_rgb
+from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
+from insta_colorization.imaging import ImageReadError, is_photo_name, write_whole
 
 MIN_AB_RANGE = 10
 # Photos in memory at a time.
@@ -66,7 +66,7 @@ def photos(source: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(source) as archive:
             for member in archive:
-                if member.isfile() and Path(member.name).suffix.lower() in READABLE_SUFFIXES:
+                if member.isfile() and is_photo_name(PurePath(member.name)):
                     yield _inside(member.name, source), archive.extractfile(member).read()
     except tarfile.TarError as error:
         raise ValueError(f'{source} is neither a folder nor a tar that can be read: {error}') from error
@@ -86,15 +86,13 @@ def prepare(item: tuple[str, bytes], size: int | None, out: Path) -> tuple[str, 
     if target.exists():
         return relative, 'kept'
     try:
-        photo = resize_photo(load_rgb(io.BytesIO(content)), size or GREY_SIZE)
+        photo = load_colour(io.BytesIO(content), MIN_AB_RANGE)
+    except GreyPhotoError:
+        return relative, 'grey'
     except ImageReadError:
         return relative, 'broken'
-    if ab_span(photo) < MIN_AB_RANGE:
-        return relative, 'grey'
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'{target.name}.part')
-    part.write_bytes(content if size is None else _as_png(photo))
-    part.replace(target)
+    write_whole(content if size is None else _as_png(resize_photo(photo, size)), target)
     return relative, 'kept'
 
 

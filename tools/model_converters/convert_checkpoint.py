@@ -7,17 +7,18 @@ from pathlib import Path
 
 from insta_colorization.checkpoint_layouts import PUBLISHED_FILES
 from insta_colorization.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from insta_colorization.cli import Parser, run_command
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('src', nargs='+', type=Path, help="a file, a folder with the paper's files, or those files")
     parser.add_argument('dst', type=Path, help='.pth or .safetensors file; for --to instacolorization a folder')
     parser.add_argument('--to', choices=('ours', 'instacolorization', 'mmagic'), default='ours', help='layout to write')
     parser.add_argument('--half', action='store_true', help='store the weights as float16, at half the size')
     parser.add_argument('--overwrite', action='store_true', help='replace what is at DST')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    parser.add_argument('--debug', action='store_true', help='show where an error came from')
     return parser.parse_args(argv)
 
 
@@ -28,8 +29,8 @@ def targets(checkpoint: Checkpoint, dst: Path, layout: str) -> list[Path]:
     return [dst]
 
 
-def convert(args: argparse.Namespace) -> None:
-    """Converts and says what was read and written.
+def convert(args: argparse.Namespace) -> int:
+    """Converts and says what was read and written; returns the exit status.
 
     Raises:
         CheckpointError: the source cannot be read, or there is something at the destination already.
@@ -45,19 +46,13 @@ def convert(args: argparse.Namespace) -> None:
     metadata = {**checkpoint.metadata, 'mask_centre': f'{checkpoint.mask_centre:g}'}
     for path in save_checkpoint(checkpoint.state_dict, args.dst, args.to, metadata, args.half):
         print(f'wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)')
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     args = parse_args(argv)
-    try:
-        convert(args)
-    except (CheckpointError, OSError) as error:
-        if args.debug:
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: convert(args), debug=args.debug, when_stopped='stopped')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,7 @@
 # Stage 3 of the small network: the fusion, with the outer layers and the class head of the fused network.
 #   python tools/train.py configs/insta/photos/insta_fusion_photos_w025_64x64.py --cfg-options load_from=STAGE_2.pth
+#   python tools/test.py configs/insta/photos/insta_fusion_photos_w025_64x64.py CHECKPOINT
+# Testing is on the photos that were held back, as stage 2's recipe has it.
 _base_ = ['./insta_instance_photos_w025_64x64.py']
 
 model = dict(

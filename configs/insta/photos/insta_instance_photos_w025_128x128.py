@@ -26,8 +26,23 @@ val_pipeline = [
     dict(type='ResizePhoto', size=128),
     dict(type='PackColorization'),
 ]
+# Testing is of whole photos with their instances, which stage 3 uses; predictions are brought to 256 x 256.
+#   python tools/test.py RECIPE CHECKPOINT --cfg-options test_dataloader.dataset.data_root=FOLDER \
+#       test_dataloader.dataset.instances=BOXES.json test_dataloader.dataset.gt_instances=TRUE_BOXES.json
+test_pipeline = [
+    dict(type='LoadPhoto', keep_broken=True),
+    dict(type='LoadInstances'),
+    dict(type='SelectInstances', top_k=8),
+    dict(type='CropInstances', size=128),
+    dict(type='ResizePhoto', size=256),
+    dict(type='ResizePhoto', size=128, keep_truth=True),
+    dict(type='PackColorization'),
+]
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=32, dataset=dict(pipeline=val_pipeline))
+test_dataloader = dict(
+    batch_size=8, dataset=dict(data_root='data/test', ann_file='', instances=None, pipeline=test_pipeline)
+)
 
 max_iters = 800
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -25,6 +25,16 @@ val_pipeline = [
     dict(type='ResizePhoto', size=64),
     dict(type='PackColorization'),
 ]
+# Testing is at 256 x 256, of whole photos with their instances, which stage 3 uses.
+test_pipeline = [
+    dict(type='LoadPhoto', keep_broken=True),
+    dict(type='LoadInstances'),
+    dict(type='SelectInstances', top_k=8),
+    dict(type='CropInstances', size=64),
+    dict(type='ResizePhoto', size=256),
+    dict(type='ResizePhoto', size=64, keep_truth=True),
+    dict(type='PackColorization'),
+]
 train_dataloader = dict(
     dataset=dict(
         data_root='data/photos',
@@ -40,6 +50,10 @@ val_dataloader = dict(
         filter_cfg=dict(min_instances=1),
         pipeline=val_pipeline,
     )
+)
+test_dataloader = dict(
+    batch_size=16,
+    dataset=dict(data_root='data/photos', instances='data/photos/instances.json', pipeline=test_pipeline),
 )
 
 max_iters = 3000

@@ -4,13 +4,12 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from insta_colorization.imaging import READABLE_SUFFIXES, write_whole
+from insta_colorization.imaging import photos_below, write_whole
 
 
 def photos_in(folder: Path) -> list[str]:
     """The relative names of all photos in a folder and the folders in it, sorted."""
-    photos = (path for path in folder.rglob('*') if path.suffix.lower() in READABLE_SUFFIXES)
-    return [str(path.relative_to(folder)) for path in sorted(photos)]
+    return [str(path.relative_to(folder)) for path in sorted(photos_below(folder))]
 
 
 def read_list(file: Path) -> list[str]:

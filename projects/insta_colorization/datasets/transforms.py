@@ -5,7 +5,9 @@ current `img`: crops and flips move them along. A transform that cannot go on sa
 None; the dataset then takes another photo. RGB -> Lab happens once, on the device, in the data preprocessor.
 """
 
+import os
 from collections.abc import Callable
+from typing import BinaryIO
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -33,14 +35,40 @@ def ab_span(photo: np.ndarray) -> float:
     return float((ab.amax(dim=1) - ab.amin(dim=1)).max())
 
 
+class GreyPhotoError(ImageReadError):
+    """A photo has too little colour to be learnt from; the message has its span of a and b."""
+
+
+def load_colour(file: str | os.PathLike[str] | BinaryIO, min_ab_range: float) -> np.ndarray:
+    """Reads a photo by `imaging.load_rgb` and refuses a grey one.
+
+    Args:
+        file: a path, or an open file.
+        min_ab_range: a photo of which neither a nor b spans this many Lab units at 256 x 256 is grey; 0 takes all.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageReadError: there is no readable photo.
+        GreyPhotoError: it is grey.
+    """
+    photo = load_rgb(file)
+    if min_ab_range > 0:
+        span = ab_span(resize_photo(photo, GREY_SIZE))
+        if span < min_ab_range:
+            raise GreyPhotoError(f'{file} is grey: its a and b span {span:.1f} of at least {min_ab_range}')
+    return photo
+
+
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Reads `results['img_path']` by `imaging.load_rgb`; a photo that cannot be used gives None.
+    """Reads `results['img_path']` by `load_colour`; a photo that cannot be used gives None.
 
     Args:
         keep_broken: whether such a photo becomes a black one of 8 x 8 pixels with the reason in `results['skipped']`
             instead, so that testing can count it.
-        min_ab_range: a photo of which neither a nor b spans this many Lab units at 256 x 256 is grey and not used.
+        min_ab_range: see `load_colour`; a grey photo is not used.
     """
 
     def __init__(self, keep_broken: bool = False, min_ab_range: float = 0) -> None:
@@ -49,7 +77,7 @@ class LoadPhoto(BaseTransform):
 
     def transform(self, results: dict) -> dict | None:  # noqa: D102
         try:
-            results['img'] = self._read(results['img_path'])
+            results['img'] = load_colour(results['img_path'], self.min_ab_range)
         except ImageReadError as error:
             results['skipped'] = str(error)
             if not self.keep_broken:
@@ -57,14 +85,6 @@ class LoadPhoto(BaseTransform):
             results['img'] = np.zeros((8, 8, 3), np.uint8)
         results['image_size'] = results['img'].shape[:2]
         return results
-
-    def _read(self, path: str) -> np.ndarray:
-        photo = load_rgb(path)
-        if self.min_ab_range:
-            span = ab_span(resize_photo(photo, GREY_SIZE))
-            if span < self.min_ab_range:
-                raise ImageReadError(f'{path} is grey: its a and b span {span:.1f} of at least {self.min_ab_range}')
-        return photo
 
 
 @TRANSFORMS.register_module()

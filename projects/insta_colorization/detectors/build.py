@@ -10,6 +10,7 @@ from typing import Any
 from insta_colorization.registry import MODELS, SCOPE
 
 from .base import InstanceDetector
+from .cached import boxes_named
 from .mmdet import DEFAULT_CONFIG, find_config
 
 logger = logging.getLogger(__name__)
@@ -87,13 +88,11 @@ def _registered() -> list[str]:
 def _parse(text: str) -> dict[str, Any]:
     if text in NAMES:
         return {'type': NAMES[text]}
-    first, _, second = text.partition(':')
     if text.endswith('.onnx'):
         return {'type': 'OnnxDetector', 'path': text}
     if text.endswith(('.json', '.npz')) or Path(text).is_dir():
-        if first.endswith('.json') and second and not Path(text).exists():
-            return {'type': 'CachedDetector', 'path': first, 'image_file': second}
-        return {'type': 'CachedDetector', 'path': text}
+        return {'type': 'CachedDetector', **boxes_named(text)}
+    first, _, second = text.partition(':')
     if not second and not first.endswith('.py') and not _is_mmdet_name(first):
         raise ValueError(f'there is no detector {text!r}; known are {_KNOWN}')
     return {'type': 'MMDetDetector', 'config': first, **({'checkpoint': second} if second else {})}

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -158,10 +158,7 @@ class CachedDetector:
             FileNotFoundError: there is no such file or folder.
             ValueError: the file is not of one of these kinds.
         """
-        results, found, annotations = str(text).partition('.json:')
-        if found and not Path(text).exists():
-            return cls(f'{results}.json', annotations, **settings)
-        return cls(text, **settings)
+        return cls(**boxes_named(text), **settings)
 
     def check(self, paths: Sequence[str]) -> None:
         """Looks all photos of a run up before it begins, and warns if some have no boxes.
@@ -274,6 +271,33 @@ def coco_photos(path: str | Path) -> tuple[list[str], bool]:
         raise ValueError(f'{path} is not in COCO format: an entry lacks {error}') from error
 
 
+def coco_masks() -> Any:
+    """The module of pycocotools that reads and writes segmentation masks.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ImportError('segmentation masks need pycocotools: pip install pycocotools') from error
+    return mask
+
+
+def boxes_named(text: str | Path) -> dict[str, Any]:
+    """The arguments of `CachedDetector` that FILE, FOLDER or RESULTS.json:ANNOTATIONS.json stands for."""
+    results, found, annotations = str(text).partition('.json:')
+    if found and not Path(text).exists():
+        return {'path': f'{results}.json', 'image_file': annotations}
+    return {'path': str(text)}
+
+
+def tails(photo: PurePath) -> Iterator[PurePath]:
+    """The photo's path, then without its first folder and so on, down to its file name."""
+    parts = photo.relative_to(photo.anchor).parts
+    return (PurePath(*parts[start:]) for start in range(len(parts)))
+
+
 def _open(path: Path, image_file: Path | None, masks: bool) -> _Source:
     if path.is_dir():
         return _NpzFolder(path)
@@ -284,12 +308,6 @@ def _open(path: Path, image_file: Path | None, masks: bool) -> _Source:
     if path.suffix == '.json':
         return _CocoFile(path, image_file, masks)
     raise ValueError(f'boxes are read from .json, from .npz or from a folder of .npz, but got {path}')
-
-
-def _tails(photo: Path) -> Iterator[Path]:
-    """The photo's path, then without its first folder and so on, down to its file name."""
-    parts = photo.relative_to(photo.anchor).parts
-    return (Path(*parts[start:]) for start in range(len(parts)))
 
 
 class _NpzFile:
@@ -331,7 +349,7 @@ def _as_float(values: Any) -> np.ndarray:
 
 class _NpzFolder(_NpzFile):
     def entry_of(self, photo: Path) -> Path | None:  # type: ignore[override]
-        for tail in _tails(photo):
+        for tail in tails(photo):
             for name in (f'{tail}.npz', tail.with_suffix('.npz')):
                 if (self._path / name).is_file():
                     return self._path / name
@@ -373,7 +391,7 @@ class _CocoFile:
         self._ids_by_file_name.setdefault(Path(name).name, []).append(image['id'])
 
     def entry_of(self, photo: Path) -> Any:
-        by_path = next((ids for tail in _tails(photo) if (ids := self._ids_by_name.get(str(tail)))), None)
+        by_path = next((ids for tail in tails(photo) if (ids := self._ids_by_name.get(str(tail)))), None)
         ids = by_path or self._ids_by_file_name.get(photo.name, [])
         if len(ids) > 1:
             names = [self._images[i]['file_name'] for i in ids[:3]]
@@ -445,10 +463,7 @@ def _mask(segmentation: Any, box: np.ndarray, frame: Size) -> Tensor:
     """(H, W) bool in the annotation's own frame."""
     if not segmentation:
         return _box_mask(box, frame)
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise ImportError('segmentation masks need pycocotools: pip install pycocotools') from error
+    coco = coco_masks()
     try:
         if isinstance(segmentation, list):
             runs = coco.merge(coco.frPyObjects(segmentation, *frame))

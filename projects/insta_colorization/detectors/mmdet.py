@@ -1,13 +1,11 @@
 """Any detector of MMDetection, by config and checkpoint."""
 
 import difflib
-import hashlib
 import importlib.util
 import logging
 import math
 import os
 import re
-import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from insta_colorization.checkpoints import numpy_globals
+from insta_colorization.downloads import fetch
 from insta_colorization.registry import MODELS
 from insta_colorization.structures import Instances
 
@@ -34,9 +34,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_CONFIG = 'mask-rcnn_x101-64x4d_fpn_ms-poly_3x_coco'
 
 _INSTALL = 'pip install "mmdet>=3.3,<3.4" and mmcv 2.1 with its compiled ops (docs/get_started.md)'
-# A machine without a network must not keep its user waiting for the answer.
-_TIMEOUT_SECONDS = 5
-_CHUNK_BYTES = 1 << 20
 _MAX_ASPECT = 32
 
 
@@ -179,32 +176,18 @@ def _published_url(config_path: Path | None) -> str | None:
 
 
 def _fetch(url: str, target: Path) -> None:
-    """Downloads to `target`, whole or not at all; the hash in the file name is checked, as torch's hub does."""
-    partial = target.with_name(f'{target.name}.{os.getpid()}.part')
-    digest = hashlib.sha256()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, partial.open('wb') as file:
-            logger.info('fetching %s to %s', url, target)
-            while chunk := response.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                file.write(chunk)
-        expected = re.search(r'-([0-9a-f]{8,})\.pth$', target.name)
-        if expected and not digest.hexdigest().startswith(expected[1]):
-            raise OSError(f'the file is damaged: SHA-256 {digest.hexdigest()[:8]}')
-        partial.replace(target)
+        fetch(url, target)
     except OSError as error:
         raise FileNotFoundError(
             f'the detector weights {target.name} could not be fetched from {url} ({error}): put the file into '
             f'{target.parent}; {_alternatives()}'
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load_weights(model: torch.nn.Module, path: Path) -> None:
     try:
-        with torch.serialization.safe_globals(_harmless_types()):
+        with torch.serialization.safe_globals(numpy_globals()):
             content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # the unpickler stumbles over damaged files in its own ways, an IndexError among them
         raise ValueError(f'{path} is not a checkpoint that can be read safely: {_reason(error)}') from error
@@ -229,13 +212,6 @@ def _reason(error: Exception) -> str:
     if code:
         return f'beside tensors it holds code, {code[1]}; tools/model_converters/publish_model.py of mmdet drops it'
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _harmless_types() -> list:
-    """What checkpoints may hold beside tensors: numbers and arrays of numpy, in their notes on the training."""
-    dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.bool_)]
-    reconstruct = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
-    return [*reconstruct, np.ndarray, np.dtype, *dtypes]
 
 
 def _bound_aspect(image: np.ndarray) -> np.ndarray:

@@ -1,19 +1,14 @@
 """Metrics that look through a pretrained network, and how its weights get here."""
 
-import hashlib
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .base import NotComputableError, PhotoMetric
+from insta_colorization.downloads import fetch, sha256
 
-TIMEOUT_SECONDS = 10
+from .base import NotComputableError, PhotoMetric
 
 
 class NetworkMetric(PhotoMetric):
@@ -75,31 +70,11 @@ def pretrained_file(url: str) -> Path:
     return path
 
 
-def sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def _fetch(url: str, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _short_timeout():
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, 'reason', None) or error
+        fetch(url, path)
+    except OSError as error:
         raise NotComputableError(
-            f'the weights {path.name} are neither in {path.parent} nor can they be fetched ({reason}); '
+            f'the weights {path.name} are neither in {path.parent} nor can they be fetched ({error}); '
             f'put the file from {url} there'
         ) from error
-
-
-@contextmanager
-def _short_timeout() -> Iterator[None]:
-    """Within it a connection that stays silent is given up; `torch.hub` itself would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

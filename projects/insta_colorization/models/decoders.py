@@ -1,5 +1,6 @@
 """From a trunk's outputs to one ab per pixel: the regression head as it is, or the class head's annealed mean."""
 
+import math
 from typing import Any
 
 import torch.nn.functional as F
@@ -21,16 +22,14 @@ class RegressionDecoder(nn.Module):
             gives some of the colour back, at a cost in PSNR.
 
     Raises:
-        ValueError: the gain is not positive.
+        ValueError: the gain is not positive and finite.
     """
 
     classify = False
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
-        if gain <= 0:
-            raise ValueError(f'gain must be positive, but got {gain}')
-        self.gain = gain
+        self.gain = _positive('gain', gain)
 
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
         """ab (N, 2, H, W) in network units -> the same, times the gain."""
@@ -45,7 +44,7 @@ class AnnealedMeanDecoder(nn.Module):
         temperature: 1 is the mean of the distribution (pale), towards 0 its mode (vivid, less even).
 
     Raises:
-        ValueError: the temperature is not positive.
+        ValueError: the temperature is not positive and finite.
     """
 
     classify = True
@@ -53,9 +52,7 @@ class AnnealedMeanDecoder(nn.Module):
 
     def __init__(self, temperature: float = 0.38) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive, but got {temperature}')
-        self.temperature = temperature
+        self.temperature = _positive('temperature', temperature)
         self.register_buffer('centres', ab_bin_centres(), persistent=False)
 
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
@@ -71,13 +68,20 @@ def parse_decoder(text: str) -> dict[str, Any]:
     """The config of a decoder from `regression[:GAIN]` or `annealed-mean[:TEMPERATURE]`.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or its number is not positive and finite.
     """
     name, _, number = text.partition(':')
-    if name in _NAMES:
+    try:
         kind, setting = _NAMES[name]
-        try:
-            return {'type': kind, **({setting: float(number)} if number else {})}
-        except ValueError:
-            pass
-    raise ValueError(f"the decoder must be 'regression[:1.1]' or 'annealed-mean[:0.38]', but got {text!r}")
+        value = float(number) if number else None
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"the decoder must be 'regression[:1.1]' or 'annealed-mean[:0.38]', but got {text!r}"
+        ) from None
+    return {'type': kind} if value is None else {'type': kind, setting: _positive(setting, value)}
+
+
+def _positive(name: str, value: float) -> float:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f'{name} must be positive and finite, but got {value}')
+    return value

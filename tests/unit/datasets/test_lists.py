@@ -1,4 +1,24 @@
-from insta_colorization.datasets.lists import held_back, read_list, write_list
+import pytest
+
+from insta_colorization.datasets.lists import held_back, photos_in, read_list, write_list
+
+
+@pytest.mark.parametrize(
+    ('present', 'photos'),
+    [
+        ([], []),
+        (['b.jpg', 'set/a.PNG', 'set/deep/c.tif'], ['b.jpg', 'set/a.PNG', 'set/deep/c.tif']),
+        (['a.jpg', '._a.jpg', '.cache/b.jpg', 'set/.trash/c.jpg', 'notes.txt'], ['a.jpg']),
+        (['a.jpg', 'folder.jpg/'], ['a.jpg']),
+    ],
+    ids=['empty', 'any depth', 'hidden', 'a folder named like a photo'],
+)
+def test_photos_of_a_folder(tmp_path, present, photos):
+    for name in present:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).mkdir() if name.endswith('/') else (tmp_path / name).touch()
+
+    assert photos_in(tmp_path) == photos
 
 
 def test_what_is_written_is_read(tmp_path):

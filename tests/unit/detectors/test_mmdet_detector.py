@@ -1,6 +1,8 @@
 """MMDetDetector with real models: built from the configs that the installed mmdet ships, at random weights."""
 
 import socket
+import urllib.request
+from http.client import IncompleteRead
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import DefaultScope
 
-from insta_colorization.detectors import InstanceDetector, MMDetDetector
+from insta_colorization.detectors import InstanceDetector, MMDetDetector, OpenCVDetector, build_detector
 from insta_colorization.detectors.mmdet import DEFAULT_CONFIG, find_config
 from insta_colorization.registry import MODELS
 
@@ -195,6 +197,17 @@ class TestMissing:
         assert 'no network in this test' in message
         assert 'work without it' in message
         assert list((tmp_path / 'checkpoints').iterdir()) == []
+
+    def test_auto_falls_back_when_a_download_breaks_off(self, monkeypatch, tmp_path):
+        def broken_off(*_args, **_kwargs):
+            raise IncompleteRead(b'half')
+
+        monkeypatch.setattr(urllib.request, 'urlopen', broken_off)
+        monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+
+        assert isinstance(build_detector('auto'), OpenCVDetector)
+        with pytest.raises(FileNotFoundError, match=r'could not be fetched from https://.* \(IncompleteRead'):
+            MMDetDetector()
 
     def test_config(self):
         with pytest.raises(ValueError, match=f'no detector config mask-rcnn_r50_fpn_1x_cocoa, .*{TWO_STAGE}'):

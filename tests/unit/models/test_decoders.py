@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -30,12 +32,6 @@ def test_a_gain_makes_regression_more_colourful():
     ab = torch.rand(1, 2, 4, 4)
 
     torch.testing.assert_close(RegressionDecoder(gain=1.25)(ab, None) * 4, ab * 5)
-
-
-@pytest.mark.parametrize('gain', [0, -1.0])
-def test_the_gain_is_positive(gain):
-    with pytest.raises(ValueError, match=f'gain must be positive, but got {gain}'):
-        RegressionDecoder(gain)
 
 
 def test_a_temperature_of_one_gives_the_mean(logits):
@@ -82,10 +78,15 @@ def test_needs_the_class_head():
         AnnealedMeanDecoder()(AB, None)
 
 
-@pytest.mark.parametrize('temperature', [0, -1.0])
-def test_the_temperature_is_positive(temperature):
-    with pytest.raises(ValueError, match=f'temperature must be positive, but got {temperature}'):
-        AnnealedMeanDecoder(temperature)
+@pytest.mark.parametrize('value', [0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ('decoder', 'name'),
+    [(RegressionDecoder, 'gain'), (AnnealedMeanDecoder, 'temperature')],
+    ids=['gain', 'temperature'],
+)
+def test_the_number_is_positive_and_finite(decoder, name, value):
+    with pytest.raises(ValueError, match=f'^{name} must be positive and finite, but got {value}$'):
+        decoder(value)
 
 
 @pytest.mark.parametrize(
@@ -104,4 +105,18 @@ def test_names_on_the_command_line(text, config):
 @pytest.mark.parametrize('text', ['mean', 'annealed-mean:hot', 'regression:much', ''])
 def test_unknown_names_on_the_command_line(text):
     with pytest.raises(ValueError, match=f"the decoder must be 'regression.* but got '{text}'"):
+        parse_decoder(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'fault'),
+    [
+        ('regression:nan', 'gain must be positive and finite, but got nan'),
+        ('regression:-1', 'gain must be positive and finite, but got -1.0'),
+        ('annealed-mean:inf', 'temperature must be positive and finite, but got inf'),
+        ('annealed-mean:0', 'temperature must be positive and finite, but got 0.0'),
+    ],
+)
+def test_numbers_out_of_range_on_the_command_line(text, fault):
+    with pytest.raises(ValueError, match=f'^{fault}$'):
         parse_decoder(text)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from insta_colorization.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.models import ImageColorizer, InstColorizer
 
 NARROW = 1 / 16
@@ -106,5 +106,15 @@ def test_errors_are_one_sentence(tool, published, tmp_path, capsys, case):
     assert error.startswith('error: ')
     assert message in error
     assert error.count('\n') == 1
-    with pytest.raises((CheckpointError, OSError)):
-        run(tool, source, target, '--debug')
+    assert run(tool, source, target, '--debug') == 1
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_wrong_options_are_one_sentence(tool, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(tool, 'a.pth', 'b.pth', '--to', 'caffe')
+
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: argument --to: invalid choice: 'caffe'")
+    assert error.count('\n') == 1

@@ -92,10 +92,20 @@ def test_a_folder(run, tmp_path):
         'type': 'CachedDetector',
         'score_thr': 0.0,
         'min_size': 0.0,
-        'top_k': 12,
+        'top_k': None,
         'masks': False,
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ['album', 'boxes.json', 'out.json']
+
+
+@pytest.mark.parametrize(('options', 'expected'), [([], 30), (['--top-k', '12'], 12)], ids=['all', 'top k'])
+def test_by_default_all_boxes_above_the_threshold(run, album, tmp_path, options, expected):
+    images = [{'id': 1, 'file_name': '1.png'}]
+    annotations = [{'image_id': 1, 'bbox': [x, 1, 10, 20], 'score': 0.9, 'category_id': 1} for x in range(30)]
+    (tmp_path / 'boxes.json').write_text(json.dumps({'images': images, 'annotations': annotations}))
+
+    assert run(*options, images=(album / '1.png',))[0] == 0
+    assert len(written(tmp_path)['annotations']) == expected
 
 
 @pytest.mark.parametrize(
@@ -117,7 +127,7 @@ def test_the_embedded_detector_gives_what_it_finds_directly(run, root, tmp_path)
     assert run(detector='opencv', images=(photo,))[0] == 0
 
     detector, image = OpenCVDetector(), load_rgb(photo)
-    direct = select(detector.detect([image])[0], detector.score_thr, top_k=12)
+    direct = select(detector.detect([image])[0], detector.score_thr)
     cached = CachedDetector(tmp_path / 'out.json').detect([image], [str(photo)])[0]
     assert len(direct)
     assert np.abs(cached.boxes - direct.boxes).max() <= 1 / 64
@@ -244,7 +254,7 @@ class TestResuming:
         ('options', 'message'),
         [
             pytest.param(['--score-thr', '0.3'], 'score_thr 0.0 instead of 0.3', id='threshold'),
-            pytest.param(['--top-k', '3'], 'top_k 12 instead of 3', id='top k'),
+            pytest.param(['--top-k', '3'], 'top_k None instead of 3', id='top k'),
         ],
     )
     def test_with_other_settings_is_refused(self, run, tmp_path, monkeypatch, options, message):

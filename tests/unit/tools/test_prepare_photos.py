@@ -33,6 +33,7 @@ def source(tmp_path):
     Image.new('RGB', (20, 12), (90, 90, 90)).save(folder / 'grey.png')
     (folder / 'broken.jpg').write_bytes(b'no photo')
     (folder / 'notes.txt').write_text('no photo')
+    (folder / 'set' / '._0.jpg').write_bytes(b'what a Mac keeps beside 0.jpg')
     return folder
 
 
@@ -80,6 +81,33 @@ def test_both_hold_the_same_photos_back(run, source, tmp_path):
     whole, squares = lists(tmp_path / 'out')[1], lists(tmp_path / 'squares')[1]
     assert [name.split('.')[0] for name in whole] == [name.split('.')[0] for name in squares]
     assert 0 < len(whole) < 10
+
+
+@pytest.mark.parametrize('size', [8, 256, None])
+def test_grey_is_measured_at_one_size_whatever_is_written(run, tmp_path, size):
+    # One strongly coloured pixel in 256 x 256 would vanish among the grey ones of an 8 x 8 square.
+    dot = np.full((256, 256, 3), 128, np.uint8)
+    dot[100, 100] = 255, 0, 0
+    (tmp_path / 'source').mkdir()
+    Image.fromarray(dot).save(tmp_path / 'source' / 'dot.png')
+
+    status, printed = run(tmp_path / 'source', *(() if size is None else ('--size', size)))
+
+    assert status == 0
+    assert '1 kept' in printed
+
+
+def test_no_part_of_a_photo_is_left(run, source, tmp_path, monkeypatch, tool):
+    def full_disk(data, path):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(tool, 'write_whole', full_disk)
+
+    status, printed = run(source)
+
+    assert status == 1
+    assert 'error: [Errno 28] No space left on device\n' in printed
+    assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
 
 
 def test_a_tar_is_as_good_as_a_folder(run, source, tmp_path):

@@ -114,7 +114,7 @@ class TestTables:
         assert rows(text, '### (c) weighted sum')['true mask'][:3] == ['weights_mask', '–', '– / 19.000 / –']
         assert 'fusion_none' not in rows(text, '## Table 1: whole photos')
 
-    @pytest.mark.parametrize('name', ['insta_fusion_cocostuff_256x256', 'fusion_both', 'weights_learned'])
+    @pytest.mark.parametrize('name', ['insta_fusion_cocostuff_256x256', 'fusion_both'])
     def test_the_whole_system_stands_in_all_three_parts(self, tool, save, tmp_path, name):
         text = report(tool, tmp_path, save(name, {'a': 24}))
 
@@ -127,6 +127,16 @@ class TestTables:
                 *(name, '0.110 / 28.592 / 0.944', '– / 24.000 / –', '– / 25.000 / –', '1')
             ]
         assert name in rows(text, '## Table 1: whole photos')
+
+    def test_a_named_whole_system_comes_before_a_recipe_of_stage_3(self, tool, save, tmp_path):
+        text = report(tool, tmp_path, save('insta_fusion_mine', {'a': 23}), save('fusion_both', {'a': 24}))
+
+        assert rows(text, '### (b) boxes')['top 8 by score'][0] == 'fusion_both'
+
+    def test_every_row_of_table_3_has_a_recipe(self, tool, root):
+        recipes = {path.stem for path in (root / 'configs' / 'insta' / 'ablations').glob('*.py')}
+
+        assert recipes == tool.ABLATIONS
 
     def test_a_result_can_be_named(self, tool, save, tmp_path):
         path = save('insta_full_cocostuff_256x256', {'a': 20})

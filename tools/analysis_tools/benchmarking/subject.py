@@ -20,9 +20,9 @@ from insta_colorization.archive import plan
 from insta_colorization.checkpoints import save_checkpoint
 from insta_colorization.colorspace import AB_RANGE
 from insta_colorization.imaging import write_photo
-from insta_colorization.inferencer import ColorizationInferencer, resolve_device
+from insta_colorization.inferencer import ColorizationInferencer
 from insta_colorization.models.colorizers import InstColorizer
-from insta_colorization.precision import resolve_precision
+from insta_colorization.precision import resolve_device, resolve_precision
 from insta_colorization.structures import ColorizationSample, Instances
 
 from .baseline import LoopAndPad
