@@ -217,7 +217,7 @@ def test_errors_are_one_sentence(folder, tmp_path, capfd, options, message):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--decoder', 'mode', '--out', 'x.json'], "the decoder must be 'regression'"),
+        (['--decoder', 'mode', '--out', 'x.json'], "the decoder must be 'regression[:1.1]'"),
         (['--decoder', 'regression'], '--decoder needs a checkpoint'),
         (['--out', '.'], '--out must be a file, but . is a folder'),
     ],
