@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.config import Config
 
 PACKAGE = Path(__file__).parent
-DEFAULT_CONFIG = 'insta_full_photos_w025_128x128'
-DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_full_photos_w025.safetensors'
+DEFAULT_CONFIG = 'insta_fusion_photos_w025_128x128'
+DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_photos_w025.safetensors'
 # What weights of anyone's are made for, unless their metadata or a config says otherwise.
 PUBLISHED_CONFIG = 'insta_fusion_cocostuff_256x256'
 

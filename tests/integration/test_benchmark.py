@@ -122,7 +122,7 @@ def test_the_section_and_the_plot_can_be_published(results):
 
 
 def test_a_folder_runs_with_real_weights(results):
-    assert results['folder']['networks'] == ['image_net']
+    assert results['folder']['networks'] == ['image_net', 'instance_net', 'fusion_net']
     assert (results['folder']['photos'], results['folder']['failed']) == (3, 0)
 
 

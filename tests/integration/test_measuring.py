@@ -157,15 +157,15 @@ def test_weights_and_decoder_are_in_the_protocol(folder, tmp_path):
     config = write_config(tmp_path, folder, metrics=('PSNR', 'Colorfulness'))
 
     own = measure(config, tmp_path, str(DEFAULT_WEIGHTS))
-    regression = measure(config, tmp_path, str(DEFAULT_WEIGHTS), '--decoder', 'regression')
+    vivid = measure(config, tmp_path, str(DEFAULT_WEIGHTS), '--decoder', 'annealed-mean:0.6')
 
     digest = hashlib.sha256(DEFAULT_WEIGHTS.read_bytes()).hexdigest()
     assert own['protocol']['checkpoint'] == {'name': DEFAULT_WEIGHTS.name, 'sha256': digest}
-    assert own['protocol']['networks'] == ['image_net']
-    assert own['protocol']['decoder'] == 'AnnealedMeanDecoder, temperature 0.6'
-    assert regression['protocol']['decoder'] == 'RegressionDecoder, gain 1'
+    assert own['protocol']['networks'] == ['image_net', 'instance_net', 'fusion_net']
+    assert own['protocol']['decoder'] == 'RegressionDecoder, gain 1.1'
+    assert vivid['protocol']['decoder'] == 'AnnealedMeanDecoder, temperature 0.6'
     assert own['metrics']['image']['CF'] > 5
-    assert own['metrics']['image']['CF'] > regression['metrics']['image']['CF']
+    assert vivid['metrics']['image']['CF'] > own['metrics']['image']['CF']
 
 
 def test_a_broken_photo_is_skipped_and_counted(folder, tmp_path):

@@ -81,7 +81,8 @@ class TestConstruction:
         inferencer = ColorizationInferencer(device='cpu')
 
         assert inferencer.cfg.filename.endswith(f'{DEFAULT_CONFIG}.py')
-        assert not inferencer.fused
+        assert inferencer.fused
+        assert inferencer.input_size == 128
 
     def test_weights_of_anyone_are_decoded_and_sized_as_the_paper_does(self, fused_weights, tmp_path):
         bare = tmp_path / 'bare.safetensors'

@@ -158,7 +158,7 @@ def measure(args: argparse.Namespace, device: str, folder: Path) -> Results:
             'detector': type(subject.inferencer.detector).__name__,
         },
         'rows': rows_of(cases, times, memory, outputs),
-        'errors': precision_errors(args, setup, outputs),
+        'errors': precision_errors(args, setup, outputs, folder),
         'large': large(args, replace(setup, boxes=boxes), pixels, folder) if args.large else {},
         'folder': in_folder(args, setup, folder) if args.folder else None,
         'gpu': gpu_figures(args, subject, device) if device.startswith('cuda') else None,
@@ -250,7 +250,7 @@ def rounds(
     return times, outputs
 
 
-def precision_errors(args: argparse.Namespace, setup: Setup, outputs: Mapping[Case, Tensor]) -> Results:
+def precision_errors(args: argparse.Namespace, setup: Setup, outputs: Mapping[Case, Tensor], folder: Path) -> Results:
     """bfloat16's error in Lab units: of the weights that were timed, and of the shipped ones.
 
     Returns:
@@ -265,7 +265,8 @@ def precision_errors(args: argparse.Namespace, setup: Setup, outputs: Mapping[Ca
     if args.checkpoint is not None:
         return {**errors, 'counts': 'timed', 'note': f'{Path(args.checkpoint).name}, {exact.instances} instances'}
     say('bfloat16 error of the shipped weights')
-    inferencer = replace(setup, config=None, checkpoint=None).inferencer(detector='none', precision='fp32')
+    real = replace(setup, config=None, checkpoint=None, boxes=setup.boxes[: exact.instances])
+    inferencer = real.on_boxes(folder, precision='fp32')
     colours = []
     for precision in ('fp32', 'bf16'):
         inferencer.dtype = resolve_precision(precision, setup.device)
@@ -274,8 +275,8 @@ def precision_errors(args: argparse.Namespace, setup: Setup, outputs: Mapping[Ca
     errors['shipped'] = lab_error(colours[1], colours[0])
     timed = errors['timed']
     note = (
-        f'the shipped weights ({", ".join(inferencer.model.networks)}); the random ones with {exact.instances} '
-        f'instances: mean {timed["mean"]:.3f}, 99th percentile {timed["p99"]:.3f}'
+        f'the shipped weights, {exact.instances} instances; the random ones: mean {timed["mean"]:.3f}, '
+        f'99th percentile {timed["p99"]:.3f}'
     )
     return {**errors, 'counts': 'shipped', 'note': note}
 
@@ -298,9 +299,8 @@ def large(args: argparse.Namespace, setup: Setup, pixels: np.ndarray, folder: Pa
 
 
 def in_folder(args: argparse.Namespace, setup: Setup, folder: Path) -> Results:
-    """Colours a folder as a user would: with real weights, in the precision that suits the machine."""
+    """Colours a folder as a user would: with real weights, their recipe's detector, the precision of the machine."""
     say(f'the folder {args.folder}')
-    # The shipped weights cannot use objects, so that nobody looks for any.
     real = setup if args.checkpoint is not None else replace(setup, config=None, checkpoint=None, detector=None)
     return run_job(
         'whole_folder',

@@ -1,6 +1,10 @@
 # Stage 3 of the network that ships: the fusion, with the outer layers and the class head of the fused network. These
 # weights ship; their card in projects/insta_colorization/weights has the figures.
 #   python tools/train.py configs/insta/photos/insta_fusion_photos_w025_128x128.py
+# and then, from what that wrote, all of the fusion network:
+#   python tools/train.py configs/insta/photos/insta_fusion_photos_w025_128x128.py --work-dir work_dirs/last_part \
+#       --cfg-options load_from=work_dirs/insta_fusion_photos_w025_128x128/iter_800.pth model.trainable=['fusion_net'] \
+#       optim_wrapper.optimizer.lr=5e-4 train_cfg.max_iters=850 param_scheduler.1.T_max=800 param_scheduler.1.end=850
 _base_ = ['./insta_instance_photos_w025_128x128.py']
 
 model = dict(

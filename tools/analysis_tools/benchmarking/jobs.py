@@ -62,12 +62,7 @@ def large_photo(setup: Setup, precision: str) -> dict[str, float]:
         `peak_mb` of the process above libraries and weights, `seconds`.
     """
     with TemporaryDirectory() as folder:
-        boxes = Path(folder) / 'boxes.npz'
-        np.savez(boxes, bbox=np.array(setup.boxes), scores=np.ones(len(setup.boxes)))
-        detector = {'type': 'CachedDetector', 'path': str(boxes)}
-        inferencer = setup.inferencer(
-            detector=detector, precision=precision, max_instances=len(setup.boxes), score_thr=0.0
-        )
+        inferencer = setup.on_boxes(Path(folder), precision=precision)
         warm_libraries(Path(folder))
         seconds = []
         peak = peak_memory(

@@ -89,6 +89,13 @@ class Setup:
         own = {'device': self.device, 'detector': self.detector, 'show_progress': False}
         return ColorizationInferencer(self.config, self.checkpoint, **{**own, **settings})
 
+    def on_boxes(self, folder: Path, **settings: Any) -> ColorizationInferencer:
+        """The pipeline that uses these boxes, all of them, as if they were detected; their file goes to the folder."""
+        path = folder / 'boxes.npz'
+        np.savez(path, bbox=np.array(self.boxes).reshape(-1, 4), scores=np.ones(len(self.boxes)))
+        detector = {'type': 'CachedDetector', 'path': str(path)}
+        return self.inferencer(detector=detector, max_instances=len(self.boxes), score_thr=0.0, **settings)
+
 
 class Subject:
     """The photo, ready to be coloured in either way.
