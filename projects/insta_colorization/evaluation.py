@@ -17,9 +17,9 @@ from torch import nn
 
 from .checkpoint_layouts import NETWORKS
 from .checkpoints import SUFFIXES, Checkpoint
+from .downloads import sha256
 from .imaging import write_whole
 from .metrics.base import LEVELS, MIN_SIDE, PhotoMetric, PhotoResult
-from .metrics.pretrained import sha256
 from .models.baselines import TintBaseline
 
 _LIBRARIES = (

@@ -42,7 +42,7 @@ class Watch:
             self.seen.append((self._count(), resident_memory()))
 
     def split(self, first: int) -> dict[str, float]:
-        """Memory until `first` were done and from then on, see `whole_folder`."""
+        """Memory until `first` were done and from then on, see `jobs.whole_folder`."""
         before = [memory for count, memory in self.seen if count < first]
         # Where photos failed, so many may never be done.
         after = [memory for count, memory in self.seen if count >= first] or [self.seen[-1][1]]
