@@ -10,6 +10,7 @@ from .transforms import (
     PackColorization,
     RandomCropPhoto,
     RandomFlipPhoto,
+    RandomInstanceWindows,
     ResizePhoto,
     SelectInstances,
 )
@@ -24,6 +25,7 @@ __all__ = [
     'PhotoSampler',
     'RandomCropPhoto',
     'RandomFlipPhoto',
+    'RandomInstanceWindows',
     'ResizePhoto',
     'SelectInstances',
 ]

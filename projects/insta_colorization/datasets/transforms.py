@@ -240,6 +240,57 @@ def _instances(results: dict, name: str, wanted_by: str) -> Instances:
 
 
 @TRANSFORMS.register_module()
+class RandomInstanceWindows(BaseTransform):
+    """Moves the networks' boxes to random windows about them: a part of an object, or the object and its surroundings.
+
+    Detectors do not agree in what they box, a face or the whole person; networks that have seen windows take either.
+    Windows of at least the network's size are as sharp as the crops of large photos. Only `instances` move; they lose
+    their masks, which say nothing about the surroundings.
+
+    Args:
+        scale: least and greatest factor on the sides of a box, drawn uniformly in its logarithm.
+        min_size: the least side in pixels, as far as the photo reaches.
+        prob: the share of the boxes that move.
+
+    Raises:
+        ValueError: the factors are not positive or not in order, or the share lies outside [0, 1].
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.5, 2.0), min_size: int = 0, prob: float = 1.0) -> None:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f'scale must be two positive factors, the lesser first, but got {tuple(scale)}')
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must be a share in [0, 1], but got {prob}')
+        self.scale = scale
+        self.min_size = min_size
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:  # noqa: D102
+        found = _instances(results, 'instances', 'RandomInstanceWindows')
+        if 'crops' in results:
+            raise ValueError('RandomInstanceWindows comes before CropInstances, but that came first')
+        height, width = results['img'].shape[:2]
+        windows = [self._window(box, height, width) for box in found.in_pixels().tolist()]
+        results['instances'] = Instances.clipped(windows, (height, width), found.scores)
+        return results
+
+    def _window(self, box: list[int], height: int, width: int) -> list[int]:
+        if np.random.rand() >= self.prob:
+            return box
+        factor = np.exp(np.random.uniform(*np.log(self.scale)))
+        x0, x1 = self._side(box[0], box[2], factor, width)
+        y0, y1 = self._side(box[1], box[3], factor, height)
+        return [x0, y0, x1, y1]
+
+    def _side(self, start: int, end: int, factor: float, length: int) -> tuple[int, int]:
+        """A side that holds the box's where it is longer, and lies in it where it is shorter."""
+        size = min(max(round((end - start) * factor), self.min_size, 1), length)
+        low, high = sorted((start, end - size))
+        first = int(np.clip(np.random.randint(low, high + 1), 0, length - size))
+        return first, first + size
+
+
+@TRANSFORMS.register_module()
 class CropInstances(BaseTransform):
     """Cuts the instances out of the photo, at its own resolution: `results['crops']` (R, size, size, 3) uint8.
 

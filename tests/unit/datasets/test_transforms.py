@@ -12,6 +12,7 @@ from insta_colorization.datasets import (
     PackColorization,
     RandomCropPhoto,
     RandomFlipPhoto,
+    RandomInstanceWindows,
     ResizePhoto,
     SelectInstances,
 )
@@ -299,6 +300,88 @@ class TestSelectInstances:
     def test_refuses(self, settings, fault):
         with pytest.raises(ValueError, match=f'but got {fault}'):
             SelectInstances(**settings)
+
+
+class TestWindows:
+    def found(self) -> Instances:
+        boxes = torch.tensor([[10, 4, 20, 12], [0.0, 0, 30, 20]])
+        return Instances(boxes, (20, 30), torch.tensor([0.9, 0.5]), masks=torch.ones(2, 20, 30))
+
+    def windows(self, image, **settings) -> torch.Tensor:
+        """100 windows for each of the two boxes: (100, 2, 4)."""
+        transform = RandomInstanceWindows(**settings)
+        return torch.stack(
+            [transform({'img': image, 'instances': self.found()})['instances'].boxes for _ in range(100)]
+        )
+
+    def test_larger_windows_hold_the_box(self, image):
+        windows = self.windows(image, scale=(1.5, 1.5))
+
+        assert ((windows[:, 0, 2:] - windows[:, 0, :2]) == torch.tensor([15, 12])).all()
+        assert (windows[:, 0, :2] <= torch.tensor([10, 4])).all()
+        assert (windows[:, 0, 2:] >= torch.tensor([20, 12])).all()
+        assert len(windows[:, 0].unique(dim=0)) > 10
+
+    def test_they_stay_in_the_photo(self, image):
+        assert (self.windows(image, scale=(1.5, 1.5))[:, 1] == torch.tensor([0, 0, 30, 20])).all()
+
+    def test_smaller_windows_lie_in_the_box(self, image):
+        windows = self.windows(image, scale=(0.5, 0.5))
+
+        assert ((windows[:, 0, 2:] - windows[:, 0, :2]) == torch.tensor([5, 4])).all()
+        assert (windows[:, 0, :2] >= torch.tensor([10, 4])).all()
+        assert (windows[:, 0, 2:] <= torch.tensor([20, 12])).all()
+
+    def test_the_factor_is_even_in_its_logarithm(self, image):
+        sides = self.windows(image, scale=(0.2, 1))
+        widths = sides[:, 1, 2] - sides[:, 1, 0]
+
+        assert widths.min() >= 6
+        assert widths.max() <= 30
+        assert 30 < (widths < 30 * 0.2**0.5).sum() < 70
+
+    def test_a_least_size(self, image):
+        sides = self.windows(image, scale=(0.5, 0.5), min_size=14)
+
+        assert ((sides[:, :, 2:] - sides[:, :, :2]) == torch.tensor([[14, 14], [15, 14]])).all()
+
+    def test_a_share_of_the_boxes_moves(self, image):
+        moved = (self.windows(image, scale=(0.5, 0.5), prob=0.3) != self.found().boxes).any(dim=2)
+
+        assert 30 < moved.sum() < 90
+
+    def test_what_stays(self, image):
+        results = {'img': image, 'instances': self.found(), 'gt_instances': self.found()}
+
+        moved = RandomInstanceWindows()(dict(results))
+
+        assert moved['instances'].masks is None
+        assert torch.equal(moved['instances'].scores, results['instances'].scores)
+        assert moved['gt_instances'] is results['gt_instances']
+        assert moved['img'] is image
+
+    def test_no_instances(self, image):
+        results = RandomInstanceWindows()({'img': image, 'instances': Instances.empty((20, 30))})
+
+        assert not len(results['instances'])
+
+    def test_crops_come_later(self, image):
+        results = CropInstances(8)({'img': image, 'instances': self.found()})
+
+        with pytest.raises(ValueError, match='before CropInstances, but that came first'):
+            RandomInstanceWindows()(results)
+
+    @pytest.mark.parametrize(
+        ('settings', 'fault'),
+        [
+            ({'scale': (0, 1)}, r'but got \(0, 1\)'),
+            ({'scale': (2, 1)}, r'but got \(2, 1\)'),
+            ({'prob': 2}, 'but got 2'),
+        ],
+    )
+    def test_settings(self, settings, fault):
+        with pytest.raises(ValueError, match=fault):
+            RandomInstanceWindows(**settings)
 
 
 class TestCrops:
