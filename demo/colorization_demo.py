@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from insta_colorization.cli import Parser, run_command
+from insta_colorization.memory import KEPT_BETWEEN_PHOTOS, keep_freed_memory
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 # What the command line passes on to the inferencer's constructor and to its call.
@@ -121,4 +122,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    keep_freed_memory(KEPT_BETWEEN_PHOTOS)
     sys.exit(main())

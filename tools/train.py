@@ -20,7 +20,8 @@ from mmengine.runner import Runner
 
 from insta_colorization.checkpoints import load_from_local
 from insta_colorization.cli import Parser, run_command
-from insta_colorization.launchers import keep_freed_memory, use_launcher
+from insta_colorization.launchers import use_launcher
+from insta_colorization.memory import keep_freed_memory
 from insta_colorization.recipes import load_config
 
 # The stage that a model trains, and the one whose checkpoint it begins with.
@@ -191,7 +192,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    # Not in `main`, which programs call that do more than train: it is for the rest of the process.
     if not torch.cuda.is_available():
         keep_freed_memory()
     sys.exit(main())

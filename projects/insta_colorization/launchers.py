@@ -1,6 +1,5 @@
 """Training and testing by one or several processes, on GPUs or, where there are none, on CPUs."""
 
-import ctypes
 import logging
 import os
 from typing import Literal
@@ -10,23 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 Launcher = Literal['none', 'pytorch', 'slurm', 'mpi']
 
-# Of glibc's malloc.h: no allocation by mmap, freed memory never goes back to the system, one arena for all threads.
-_KEEP_MEMORY = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, -1), 'M_ARENA_MAX': (-8, 1)}
-
 logger = logging.getLogger(__name__)
-
-
-def keep_freed_memory() -> bool:
-    """Has this process keep what it frees for its next allocation; for training on a CPU.
-
-    Each step takes and frees the same gigabytes. glibc would give every large block back, and the kernel map and clear
-    it anew, which took up to 40 % of a step's time. Only blocks that are taken from now on are kept.
-
-    Returns:
-        Whether the C library can do that; glibc can.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    return mallopt is not None and all(mallopt(*setting) == 1 for setting in _KEEP_MEMORY.values())
 
 
 def use_launcher(cfg: Config, launcher: Launcher) -> None:

@@ -24,7 +24,7 @@ CHECKS = {
     'bfloat16: time end to end / float32 baseline',
     'bfloat16: mean ab error, Lab units',
     'bfloat16: 99th percentile of the ab error, Lab units',
-    'cost with 8 instances / with none',
+    'float32: time end to end with 8 instances / with none',
     'batch of 8 photos / 8 single ones',
     'large photo, 8 instances: peak RSS, GB',
     'large photo, 64 instances: peak RSS, GB',
@@ -242,6 +242,21 @@ def test_a_watch_splits_at_the_first_photos(tool):
     watch.seen = [(0, 10.0), (1, 30.0), (2, 20.0), (3, 25.0), (4, 22.0)]
 
     assert watch.split(2) == {'rss_first': 20.0, 'rss_last': 22.0, 'peak_first': 30.0, 'peak_rest': 25.0}
+
+
+def test_the_growth_is_that_of_a_photo_and_the_networks_stand_beside_it(tool):
+    growth = importlib.import_module('benchmarking.checks').growth
+    common = {'implementation': 'ours', 'precision': 'fp32', 'batch': 1}
+    rows = [
+        {**common, 'instances': 0, 'total': 20.0, 'networks': 10.0},
+        {**common, 'instances': 8, 'total': 200.0, 'networks': 180.0},
+    ]
+    name = 'float32: time end to end with 8 instances / with none'
+
+    check = growth(rows)[name]
+    assert (check['measured'], check['passed']) == (10, False)
+    assert check['note'] == 'total in fp32: 10.00, networks in fp32: 18.00'
+    assert growth(rows[:1])[name]['measured'] is None
 
 
 def test_figures_of_a_gpu_are_checked(tool, results, fused_weights, monkeypatch):

@@ -1,26 +1,8 @@
-import ctypes
-import subprocess
-import sys
-
 import pytest
 import torch
 from mmengine.config import Config
 
-from insta_colorization.launchers import keep_freed_memory, use_launcher
-
-# Takes and frees 64 MB ten times; prints how many pages the kernel had to map for it.
-PAGES = """
-import resource, sys
-import numpy as np
-from insta_colorization.launchers import keep_freed_memory
-if sys.argv[1] == 'keep':
-    assert keep_freed_memory()
-np.ones(2**23)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    np.ones(2**23)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
+from insta_colorization.launchers import use_launcher
 
 
 @pytest.fixture
@@ -98,19 +80,3 @@ def test_every_process_needs_a_gpu(cfg, gpus, monkeypatch):
 
     with pytest.raises(ValueError, match='process 2 of this machine needs a GPU of its own, but there are 2'):
         use_launcher(cfg, 'pytorch')
-
-
-def pages(how: str) -> int:
-    done = subprocess.run([sys.executable, '-c', PAGES, how], capture_output=True, text=True, check=True)
-    return int(done.stdout)
-
-
-def test_freed_memory_is_kept():
-    # NumPy asks for huge pages, of 2 MB, where the system has them: at least 320 mappings.
-    assert pages('give back') >= 320
-    assert pages('keep') < 40
-
-
-def test_another_c_library(monkeypatch):
-    monkeypatch.setattr(ctypes, 'CDLL', lambda name: object())
-    assert not keep_freed_memory()

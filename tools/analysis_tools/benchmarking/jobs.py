@@ -18,6 +18,7 @@ import numpy as np
 
 from insta_colorization.archive import plan
 from insta_colorization.imaging import read_photo, write_photo
+from insta_colorization.memory import KEPT_BETWEEN_PHOTOS, keep_freed_memory
 
 from .memory import Watch, peak_memory
 from .subject import BASELINE, Case, Setup, Subject, timed
@@ -127,4 +128,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    keep_freed_memory(KEPT_BETWEEN_PHOTOS)
     main()

@@ -1,0 +1,40 @@
+import ctypes
+import subprocess
+import sys
+
+from insta_colorization.memory import keep_freed_memory
+
+# Takes and frees 64 MB ten times; prints how many pages the kernel had to map for it.
+PAGES = """
+import resource, sys
+import numpy as np
+from insta_colorization.memory import keep_freed_memory
+if sys.argv[1] != 'give back':
+    assert keep_freed_memory(None if sys.argv[1] == 'keep' else int(sys.argv[1]))
+np.ones(2**23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.ones(2**23)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def pages(how: str) -> int:
+    done = subprocess.run([sys.executable, '-c', PAGES, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_freed_memory_is_kept():
+    # NumPy asks for huge pages, of 2 MB, where the system has them: at least 320 mappings.
+    assert pages('give back') >= 320
+    assert pages('keep') < 40
+    assert pages(str(2**27)) < 40
+
+
+def test_more_than_is_to_be_kept_goes_back():
+    assert pages(str(2**20)) >= 320
+
+
+def test_another_c_library(monkeypatch):
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: object())
+    assert not keep_freed_memory()
