@@ -12,7 +12,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from insta_colorization.models.fusion import Grid
+from insta_colorization.structures import Instances
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ['--width', '0.0625', '--size', '64', '--threads', '1', '--repeats', '1', '--batch-sizes', '1', '--sizes']
@@ -263,6 +267,8 @@ def test_figures_of_a_gpu_are_checked(tool, results, fused_weights, monkeypatch)
     setup = tool.Setup(None, str(fused_weights), tool.bundled_photo(), [[10, 10, 90, 80]], 'cpu', 1, 'none')
     args = tool.parse_args([*SMALL, '--instances', '8'])
     monkeypatch.setattr(tool, 'matrix_rate', lambda device: 1e9)
+    monkeypatch.setattr(tool, 'copy_rate', lambda device: 4e9)
+    monkeypatch.setattr(tool, 'fusion_bandwidth', lambda device, channels, size: 1e9 if channels == 8 else 0)
     monkeypatch.setattr(
         tool, 'training_rate', lambda stage, *rest: {'full': 3.0, 'instance': 2.0, 'fusion': 1.0}[stage]
     )
@@ -281,6 +287,24 @@ def test_figures_of_a_gpu_are_checked(tool, results, fused_weights, monkeypatch)
     share = gpu['macs_per_photo'] * 1000 / milliseconds / 1e9
     assert checks['GPU: share of the matrix rate']['measured'] == pytest.approx(share)
     assert checks['GPU: training steps per second, stage instance']['measured'] == 2
+    bandwidth = checks['GPU: bandwidth of the fused kernel / copy rate']
+    assert (bandwidth['measured'], bandwidth['passed']) == (0.25, False)
+    assert bandwidth['note'].endswith('copy rate 4 GB/s')
+
+
+def test_rates_of_this_processor(tool):
+    rates = importlib.import_module('benchmarking.accelerator')
+
+    assert rates.copy_rate('cpu', size=2**20, repeats=2) > 1e7
+    assert rates.fusion_bandwidth('cpu', 8, 32, batch=2, instances=2, repeats=2) > 1e4
+
+
+def test_what_the_fusion_has_to_move(tool):
+    rates = importlib.import_module('benchmarking.accelerator')
+    # Two boxes of 4 x 4 cells that share 2 x 4; a whole crop has 36 values.
+    found = Instances(torch.tensor([[0.0, 0, 4, 4], [2, 0, 6, 4]]), (6, 6))
+
+    assert rates._moved(Grid(found, (6, 6)), 3, 6) == (2 * 24 + 2 * 36) * 3 * 2
 
 
 @pytest.mark.parametrize('stage', ['full', 'instance', 'fusion'])

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarking.accelerator import STAGE_RECIPES, matrix_rate, training_rate
+from benchmarking.accelerator import STAGE_RECIPES, copy_rate, fusion_bandwidth, matrix_rate, training_rate
 from benchmarking.checks import AGREEMENT, LARGE_COUNTS, all_checks
 from benchmarking.jobs import run_job
 from benchmarking.report import PLOT, check_row, markdown, plot
@@ -315,12 +315,18 @@ def in_folder(args: argparse.Namespace, setup: Setup, folder: Path) -> Results:
 
 def gpu_figures(args: argparse.Namespace, subject: Subject, device: str) -> Results:
     """What the GPU's checks need besides the rows."""
-    say('matrix rate and training steps')
+    say('rates and training steps')
     model = deepcopy(subject.inferencer.model).cpu()
     macs = costs_by_instances(model, args.size, [max(args.instances)])[max(args.instances)].plain
     torch.cuda.empty_cache()
     training = {stage: training_rate(stage, device, args.width, args.size) for stage in STAGE_RECIPES}
-    return {'macs_per_photo': macs, 'macs_per_second': matrix_rate(device), 'training': training}
+    return {
+        'macs_per_photo': macs,
+        'macs_per_second': matrix_rate(device),
+        'copied_per_second': copy_rate(device),
+        'blended_per_second': fusion_bandwidth(device, model.image_net.channels['conv10'], args.size),
+        'training': training,
+    }
 
 
 def title(case: Case) -> str:

@@ -99,8 +99,8 @@ class OpenCVDetector:
         boxes, _, margins = self._cascades[name].detectMultiScale3(
             image, scaleFactor=1.1, minNeighbors=3, minSize=(_SMALLEST_FACE,) * 2, outputRejectLevels=True
         )
-        boxes, scores = _as_arrays(boxes, margins, _CASCADE_CONFIDENCE[name])
-        return (_head_and_shoulders(boxes) if name in _FACES else boxes), scores
+        found, scores = _as_arrays(boxes, margins, _CASCADE_CONFIDENCE[name])
+        return (_head_and_shoulders(found) if name in _FACES else found), scores
 
 
 def _head_and_shoulders(faces: np.ndarray) -> np.ndarray:

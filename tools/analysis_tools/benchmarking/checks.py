@@ -170,7 +170,9 @@ def on_gpu(rows: Sequence[Row], results: Mapping[str, Any]) -> dict[str, Check]:
         'GPU: share of the matrix rate': at_least(0.45, share, note),
         'GPU: latency of one photo without detector, ms': at_most(12, single['networks'] if single else None, note),
         'GPU: bandwidth of the fused kernel / copy rate': at_least(
-            0.6, None, why or 'not measured: the networks run the tensor version'
+            0.6,
+            gpu['blended_per_second'] / gpu['copied_per_second'] if gpu else None,
+            why or f'the last row, 16 photos; copy rate {gpu["copied_per_second"] / 1e9:.0f} GB/s',
         ),
         **{
             f'GPU: training steps per second, stage {stage}': reported(gpu.get('training', {}).get(stage), why)
