@@ -109,6 +109,13 @@ class Grid:
         self.absent = (counts - cover).log().to(device)
         self.bonus = (UNCOVERED_LOGIT * (cover == 0)).to(device)
 
+    def corners(self, number: int) -> tuple[int, int, int, int]:
+        """Where an instance lies in its image: top, left, bottom and right, in cells."""
+        place = self.places[number]
+        _, down, across = self.windows[place.image]
+        top, left = down.start + place.rows.start, across.start + place.columns.start
+        return top, left, top + place.size[0], left + place.size[1]
+
     def within(self, maps: Tensor, image: int) -> Tensor:
         """The window (C, height, width) of one of the images in maps (N, C, H, W); a view."""
         return maps[image][self.windows[image]]
@@ -350,10 +357,13 @@ class InstanceFusion(BaseModule):
         inner_channels: channels inside the two weight nets.
         kernel: 'tensor' for torch's own operations, box by box; 'triton' for one CUDA launch, see `fusion_kernel`,
             which keeps the features of all crops until then; 'auto' for 'triton' where it can run.
+        feather: the part of a box's side along which an instance fades in from its edges, except where that is the
+            photo's edge: exp(w) in Equation 1 is multiplied by a ramp from 0 to 1. 0 is the paper's, where a box's
+            edge can be seen in an even background.
         init_cfg: MMEngine's initialization settings.
 
     Raises:
-        ValueError: another kernel, or 'triton' where it cannot run.
+        ValueError: another kernel, or 'triton' where it cannot run; `feather` is not in [0, 0.5].
 
     Attributes:
         record: whether new canvases keep their weights, for `Canvas.shares`.
@@ -362,12 +372,20 @@ class InstanceFusion(BaseModule):
     record = False
 
     def __init__(
-        self, channels: int, inner_channels: int = 16, kernel: str = 'tensor', init_cfg: dict | None = None
+        self,
+        channels: int,
+        inner_channels: int = 16,
+        kernel: str = 'tensor',
+        feather: float = 0.0,
+        init_cfg: dict | None = None,
     ) -> None:
         if kernel not in KERNELS:
             raise ValueError(f'kernel must be one of {", ".join(KERNELS)}, but got {kernel!r}')
+        if not 0 <= feather <= 0.5:
+            raise ValueError(f'feather must be a part of a side in [0, 0.5], but got {feather}')
         super().__init__(init_cfg)
         self.kernel = kernel
+        self.feather = feather
         self.crop_weight = weight_net(channels, inner_channels)
         self.image_weight = weight_net(channels, inner_channels)
 
@@ -387,7 +405,27 @@ class InstanceFusion(BaseModule):
 
     def add(self, canvas: Canvas, crops: Tensor) -> None:
         """Adds the features (r, C, h, w) of the next r instances' crops."""
-        canvas.add_maps(crops, _at_least_float(self.crop_weight(crops)))
+        maps = _at_least_float(self.crop_weight(crops))
+        if self.feather:
+            maps = maps + self._fading(canvas, maps)
+        canvas.add_maps(crops, maps)
+
+    def _fading(self, canvas: Canvas, maps: Tensor) -> Tensor:
+        """The log of the ramps of the next r instances: (r, 1, h, w), of the size of their weight maps."""
+        height, width = canvas.grid.size
+        ramps = []
+        for number in canvas.next(len(maps)):
+            top, left, bottom, right = canvas.grid.corners(number)
+            down = self._ramp(maps.shape[2], top > 0, bottom < height)
+            across = self._ramp(maps.shape[3], left > 0, right < width)
+            ramps.append(down[:, None] + across)
+        return torch.stack(ramps)[:, None].to(maps.device)
+
+    def _ramp(self, length: int, at_start: bool, at_end: bool) -> Tensor:
+        """Log of a ramp from 0 to 1 at both ends of a side, or at one, or at none: (length,)."""
+        inside = (torch.arange(length) + 0.5) / (length * self.feather)
+        shares = [end for end, fades in ((inside, at_start), (inside.flip(0), at_end)) if fades]
+        return sum((share.clamp(max=1).log() for share in shares), torch.zeros(length))
 
     def forward(self, feature: Tensor, canvas: Canvas) -> Tensor:
         """Blends.
@@ -420,13 +458,15 @@ class MaskFusion(InstanceFusion):
         kwargs: see `InstanceFusion`.
 
     Raises:
-        ValueError: another mask.
+        ValueError: another mask, or edges that are to fade.
     """
 
     def __init__(self, channels: int, mask: str = 'box', **kwargs: Any) -> None:
         super().__init__(channels, **kwargs)
         if mask not in ('box', 'instance'):
             raise ValueError(f"mask must be 'box' or 'instance', but got {mask!r}")
+        if self.feather:
+            raise ValueError(f'masks have hard edges, but feather is {self.feather}')
         self.mask = mask
         self.kernel = 'tensor'  # its weights are of the boxes' sizes, not of the crops'
         self.requires_grad_(False)

@@ -104,9 +104,7 @@ def _members(grid: 'Grid') -> _Members:
     if grid not in _MEMBERS:
         rows = []
         for number, place in enumerate(grid.places):
-            _, down, across = grid.windows[place.image]
-            top, left = down.start + place.rows.start, across.start + place.columns.start
-            rows.append((place.image, number, top, left, top + place.size[0], left + place.size[1]))
+            rows.append((place.image, number, *grid.corners(number)))
         members = torch.tensor(sorted(rows), dtype=torch.int32).view(-1, 6)
         counts = members[:, 0].bincount(minlength=len(grid.absent))
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()

@@ -131,6 +131,85 @@ class TestEquationOne:
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
 
 
+class Feathered(nn.Module):
+    """A weight net with the ramps of the next crop's box on top, written out cell by cell."""
+
+    def __init__(self, net: nn.Module, feather: float, boxes: list[list[int]]) -> None:
+        super().__init__()
+        self.net, self.feather, self.boxes = net, feather, iter(boxes)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        x0, y0, x1, y1 = next(self.boxes)
+        height, width = crop.shape[2:]
+        ramp = torch.ones(height, width)
+        for row in range(height):
+            for column in range(width):
+                for from_edge, side, fades in (
+                    (row + 0.5, height, y0 > 0),
+                    (height - row - 0.5, height, y1 < GRID[0]),
+                    (column + 0.5, width, x0 > 0),
+                    (width - column - 0.5, width, x1 < GRID[1]),
+                ):
+                    if fades:
+                        ramp[row, column] *= min(1, from_edge / (self.feather * side))
+        return self.net(crop) + ramp.log()
+
+
+class TestFeather:
+    @pytest.mark.parametrize('boxes', BOXES.values(), ids=BOXES)
+    @pytest.mark.parametrize('chunk', [None, 1, 3])
+    @pytest.mark.parametrize('feather', [0.1, 0.5])
+    def test_the_weights_rise_from_the_edges(self, fusion, boxes, chunk, feather):
+        feature, crops = features(len(boxes))
+        instances = Instances(boxes, PHOTO)
+        cells = instances.on_grid(GRID).tolist()
+        fusion.feather = feather
+
+        ours = fuse(fusion, feature, crops, instances, chunk)
+
+        fusion.crop_weight = Feathered(fusion.crop_weight, feather, cells)
+        torch.testing.assert_close(ours, padded_fusion(fusion, feature, crops, cells), atol=2e-6, rtol=1e-5)
+
+    def test_at_a_boxs_edge_the_image_shows(self, fusion):
+        feature, crops = features(1)
+        instances = Instances(photo_boxes([2, 2, 14, 10]), PHOTO)
+        change = {}
+        for feather in (0, 0.5):
+            fusion.feather = feather
+            change[feather] = (fuse(fusion, feature, crops, instances) - feature).abs().mean(1)[0]
+
+        assert change[0.5][2, 2] < 0.3 * change[0][2, 2]
+        assert change[0.5][6, 8] > 0.5 * change[0][6, 8]
+
+    def test_at_the_photos_edge_nothing_fades(self, fusion):
+        feature, crops = features(1)
+        instances = Instances(BOXES['whole-image'], PHOTO)
+        whole = fuse(fusion, feature, crops, instances)
+        fusion.feather = 0.4
+
+        assert torch.equal(fuse(fusion, feature, crops, instances), whole)
+
+    def test_the_kernel_gets_the_same_maps(self, fusion):
+        crops = features(2)[1]
+        grid = Grid(Instances(BOXES['overlapping'][:2], PHOTO), GRID)
+        fusion.feather = 0.2
+        canvas = KernelCanvas(grid)
+        for crop in crops.split(1):
+            fusion.add(canvas, crop)
+
+        net = Feathered(fusion.crop_weight, 0.2, grid.instances.on_grid(GRID).tolist())
+        torch.testing.assert_close(torch.cat(canvas.maps), torch.cat([net(crop) for crop in crops.split(1)]))
+
+    @pytest.mark.parametrize('feather', [-0.1, 0.6])
+    def test_settings(self, feather):
+        with pytest.raises(ValueError, match=rf'in \[0, 0.5\], but got {feather}'):
+            InstanceFusion(4, feather=feather)
+
+    def test_masks_have_hard_edges(self):
+        with pytest.raises(ValueError, match=r'hard edges, but feather is 0\.2'):
+            MaskFusion(4, feather=0.2)
+
+
 class TestNumerics:
     """What a sum that goes on chunk by chunk, and a hand-written backward pass, could get wrong."""
 
