@@ -411,11 +411,12 @@ def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None = Non
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
         if path.suffix == '.safetensors':
-            from safetensors.torch import save_file
+            from safetensors.torch import save
 
             distinct = _without_copies(entries)
             said = {STORED_ONCE: f'{COPY}* that are equal to {ORIGIN}*'} if len(distinct) < len(entries) else {}
-            save_file(distinct, partial, metadata={**(metadata or {}), **said} or None)
+            # Not its `save_file`, whose files nobody but their owner may read.
+            partial.write_bytes(save(distinct, metadata={**(metadata or {}), **said} or None))
         else:
             torch.save(OrderedDict(entries) if metadata is None else {'state_dict': entries, 'meta': metadata}, partial)
         partial.replace(path)

@@ -292,6 +292,15 @@ def test_channels_last_and_shared_tensors_are_saved(tmp_path):
     assert same(load_checkpoint(tmp_path / 'a.safetensors').state_dict, dict(model.state_dict()))
 
 
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_file_is_as_readable_as_any_other(ours, tmp_path, suffix):
+    (tmp_path / 'other').touch()
+
+    (path,) = save_checkpoint(ours.state_dict, tmp_path / f'a{suffix}')
+
+    assert path.stat().st_mode == (tmp_path / 'other').stat().st_mode
+
+
 @pytest.mark.parametrize('half', [False, True])
 def test_what_the_fusion_network_has_of_the_full_image_network_is_stored_once(ours, tmp_path, half):
     weights = dict(ours.state_dict)
