@@ -1,5 +1,5 @@
-# Stage 3 of the network that ships: all of the fusion network, with windows about the boxes as in stage 2 and boxes that
-# fade at their edges. The card in projects/insta_colorization/weights has the figures.
+# Stage 3 of the network that ships: all of the fusion network, with windows about the boxes as in stage 2 and boxes
+# that fade at their edges. The card in projects/insta_colorization/weights has the figures.
 #   python tools/train.py configs/insta/photos/insta_fusion_photos_w025_128x128.py
 _base_ = ['./insta_instance_photos_w025_128x128.py']
 
