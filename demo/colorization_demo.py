@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from insta_colorization.cli import Parser, run_command
-from insta_colorization.memory import KEPT_BETWEEN_PHOTOS, keep_freed_memory
+from insta_colorization.memory import keep_between_photos
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 # What the command line passes on to the inferencer's constructor and to its call.
@@ -122,5 +122,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    keep_freed_memory(KEPT_BETWEEN_PHOTOS)
+    keep_between_photos(vars(parse_args()).get('input_size'))
     sys.exit(main())

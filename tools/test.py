@@ -25,7 +25,7 @@ from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.cli import Parser, run_command
 from insta_colorization.evaluation import as_text, check_boxes, document, write_results
 from insta_colorization.launchers import use_launcher
-from insta_colorization.memory import KEPT_BETWEEN_PHOTOS, keep_freed_memory
+from insta_colorization.memory import keep_between_photos
 from insta_colorization.metrics import PhotoMetric
 from insta_colorization.models import GrayBaseline, TintBaseline, fit_tint
 from insta_colorization.models.assembly import colorizer_for
@@ -128,5 +128,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    keep_freed_memory(KEPT_BETWEEN_PHOTOS)
+    keep_between_photos()
     sys.exit(main())

@@ -4,8 +4,9 @@ import ctypes
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-# What a command that colours photos keeps: a few of the largest features, but not what a large photo needed.
-KEPT_BETWEEN_PHOTOS = 512 * 2**20
+# A few of the largest features of networks that see 256 x 256, but not what a large photo needed.
+_KEPT_BETWEEN_PHOTOS = 512 * 2**20
+_LARGEST_INPUT = 256
 
 
 def keep_freed_memory(at_most: int | None = None) -> bool:
@@ -25,3 +26,18 @@ def keep_freed_memory(at_most: int | None = None) -> bool:
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1 if at_most is None else at_most, _M_ARENA_MAX: 1}
     return mallopt is not None and all(mallopt(*setting) == 1 for setting in settings.items())
+
+
+def keep_between_photos(input_size: int | None = None) -> bool:
+    """`keep_freed_memory` for a command that colours photos: up to 512 MB, for networks that see up to 256 x 256.
+
+    Larger features leave gaps between them that nothing fits into, so that keeping them would take more memory than the
+    features themselves.
+
+    Args:
+        input_size: side of the networks' input; None for what the weights are made for.
+
+    Returns:
+        Whether memory is kept.
+    """
+    return (input_size or 0) <= _LARGEST_INPUT and keep_freed_memory(_KEPT_BETWEEN_PHOTOS)

@@ -2,7 +2,10 @@ import ctypes
 import subprocess
 import sys
 
-from insta_colorization.memory import keep_freed_memory
+import pytest
+
+from insta_colorization import memory
+from insta_colorization.memory import keep_between_photos, keep_freed_memory
 
 # Takes and frees 64 MB ten times; prints how many pages the kernel had to map for it.
 PAGES = """
@@ -38,3 +41,14 @@ def test_more_than_is_to_be_kept_goes_back():
 def test_another_c_library(monkeypatch):
     monkeypatch.setattr(ctypes, 'CDLL', lambda name: object())
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ('input_size', 'kept'), [(None, [2**29]), (128, [2**29]), (256, [2**29]), (264, []), (512, [])]
+)
+def test_what_is_kept_between_photos(monkeypatch, input_size, kept):
+    asked = []
+    monkeypatch.setattr(memory, 'keep_freed_memory', lambda at_most: not asked.append(at_most))
+
+    assert keep_between_photos(input_size) == bool(kept)
+    assert asked == kept

@@ -44,7 +44,7 @@ from torch import Tensor
 from insta_colorization.cli import Parser, run_command
 from insta_colorization.detectors.cached import CachedDetector
 from insta_colorization.imaging import load_rgb, write_whole
-from insta_colorization.memory import KEPT_BETWEEN_PHOTOS, keep_freed_memory
+from insta_colorization.memory import keep_between_photos
 from insta_colorization.models.backbone import STRIDE
 from insta_colorization.precision import resolve_device, resolve_precision
 from insta_colorization.selection import worst_to_best
@@ -349,5 +349,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    keep_freed_memory(KEPT_BETWEEN_PHOTOS)
+    keep_between_photos()
     sys.exit(main())

@@ -18,7 +18,7 @@ import numpy as np
 
 from insta_colorization.archive import plan
 from insta_colorization.imaging import read_photo, write_photo
-from insta_colorization.memory import KEPT_BETWEEN_PHOTOS, keep_freed_memory
+from insta_colorization.memory import keep_between_photos
 
 from .memory import Watch, peak_memory
 from .subject import BASELINE, Case, Setup, Subject, timed
@@ -128,5 +128,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    keep_freed_memory(KEPT_BETWEEN_PHOTOS)
+    keep_between_photos()
     main()
