@@ -29,6 +29,7 @@ CHECKS = {
     'bfloat16: mean ab error, Lab units',
     'bfloat16: 99th percentile of the ab error, Lab units',
     'float32: time end to end with 8 instances / with none',
+    'float32: networks alone with 8 instances / with none',
     'batch of 8 photos / 8 single ones',
     'large photo, 8 instances: peak RSS, GB',
     'large photo, 64 instances: peak RSS, GB',
@@ -248,19 +249,23 @@ def test_a_watch_splits_at_the_first_photos(tool):
     assert watch.split(2) == {'rss_first': 20.0, 'rss_last': 22.0, 'peak_first': 30.0, 'peak_rest': 25.0}
 
 
-def test_the_growth_is_that_of_a_photo_and_the_networks_stand_beside_it(tool):
+def test_the_growth_is_that_of_a_photo_and_of_its_networks(tool):
     growth = importlib.import_module('benchmarking.checks').growth
-    common = {'implementation': 'ours', 'precision': 'fp32', 'batch': 1}
+    common = {'implementation': 'ours', 'batch': 1}
     rows = [
-        {**common, 'instances': 0, 'total': 20.0, 'networks': 10.0},
-        {**common, 'instances': 8, 'total': 200.0, 'networks': 180.0},
+        {**common, 'precision': 'fp32', 'instances': 0, 'total': 20.0, 'networks': 10.0},
+        {**common, 'precision': 'fp32', 'instances': 8, 'total': 180.0, 'networks': 170.0},
+        {**common, 'precision': 'bf16', 'instances': 0, 'total': 10.0, 'networks': 4.0},
+        {**common, 'precision': 'bf16', 'instances': 8, 'total': 50.0, 'networks': 32.0},
     ]
-    name = 'float32: time end to end with 8 instances / with none'
+    names = [f'float32: {title} with 8 instances / with none' for title in ('time end to end', 'networks alone')]
 
-    check = growth(rows)[name]
-    assert (check['measured'], check['passed']) == (10, False)
-    assert check['note'] == 'total in fp32: 10.00, networks in fp32: 18.00'
-    assert growth(rows[:1])[name]['measured'] is None
+    checks = growth(rows)
+    assert [checks[name]['measured'] for name in names] == [9, 17]
+    assert [checks[name]['passed'] for name in names] == [True, False]
+    assert [checks[name]['note'] for name in names] == ['in bfloat16: 5.00', 'in bfloat16: 8.00']
+    assert [growth(rows[1:])[name]['measured'] for name in names] == [None, None]
+    assert growth(rows[:2])[names[0]]['note'] == ''
 
 
 def test_figures_of_a_gpu_are_checked(tool, results, fused_weights, monkeypatch):
