@@ -13,8 +13,8 @@ def keep_freed_memory(at_most: int | None = None) -> bool:
     """Has this process keep what it frees for its next allocation; for commands whose networks run on a CPU.
 
     Each step of training takes and frees the same gigabytes, each photo the same hundreds of megabytes. glibc would
-    give every large block back, and the kernel map and clear it anew, which took up to 40 % of a training step and a
-    tenth of a network's time. Only blocks that are taken from now on are kept. It is for the rest of the process, so it
+    give every large block back, and the kernel map and clear it anew, which took up to 40 % of a training step and some
+    7 % of a network's time. Only blocks that are taken from now on are kept. It is for the rest of the process, so it
     belongs to a command's entry, not into a function that other programs call.
 
     Args:
