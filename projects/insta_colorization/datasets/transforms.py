@@ -244,8 +244,8 @@ class RandomInstanceWindows(BaseTransform):
     """Moves the networks' boxes to random windows about them: a part of an object, or the object and its surroundings.
 
     Detectors do not agree in what they box, a face or the whole person; networks that have seen windows take either.
-    Windows of at least the network's size are as sharp as the crops of large photos. Only `instances` move; they lose
-    their masks, which say nothing about the surroundings.
+    Windows of at least the network's size are as sharp as the crops of large photos. The published training has the
+    boxes alone. Only `instances` move; they lose their masks, which say nothing about the surroundings.
 
     Args:
         scale: least and greatest factor on the sides of a box, drawn uniformly in its logarithm.
@@ -253,7 +253,8 @@ class RandomInstanceWindows(BaseTransform):
         prob: the share of the boxes that move.
 
     Raises:
-        ValueError: the factors are not positive or not in order, or the share lies outside [0, 1].
+        ValueError: the factors are not positive or not in order, the share lies outside [0, 1], or the crops were cut
+            already.
     """
 
     def __init__(self, scale: tuple[float, float] = (0.5, 2.0), min_size: int = 0, prob: float = 1.0) -> None:
