@@ -19,8 +19,7 @@ from insta_colorization.memory import keep_between_photos
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 # What the command line passes on to the inferencer's constructor and to its call.
-BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'small_crops', 'input_size')
-BUILT += ('decoder', 'precision', 'compiled')
+BUILT = ('device', 'max_instances', 'score_thr', 'min_size', 'input_size', 'decoder', 'precision')
 CALLED = ('out_dir', 'recursive', 'suffix', 'overwrite', 'batch_size', 'native_size', 'upsampling', 'saturation')
 CALLED += ('strength', 'show_instances', 'show_fusion', 'save_json', 'crop_budget', 'workers')
 
@@ -68,16 +67,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     objects.add_argument('--score-thr', type=float, help="lowest usable score; default: the detector's own")
     objects.add_argument('--min-size', type=float, help='shortest usable side in pixels; default: 0')
 
-    objects.add_argument(
-        '--small-crops', action='store_true', help='colour objects under half the input size at half the size'
-    )
-
     networks = parser.add_argument_group('networks')
     networks.add_argument('--device', help='auto, cpu, cuda or cuda:N')
     networks.add_argument('--precision', help='auto, fp32, bf16 or fp16; auto is bf16 where the device has it')
-    networks.add_argument(
-        '--compile', dest='compiled', action='store_true', help='compile the networks; pays for many photos'
-    )
     networks.add_argument('--batch-size', type=int, help='photos that go through the networks at once; default: 1')
     networks.add_argument(
         '--crop-budget', type=int, metavar='N', help='objects that the photos of a batch have at most; default: 32'

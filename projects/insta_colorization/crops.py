@@ -1,10 +1,7 @@
 """What the networks look at: the photo and its instances, each squashed to a square."""
 
-from itertools import groupby
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from .structures import Instances
@@ -46,27 +43,6 @@ def crop_instances(image: np.ndarray, instances: Instances, size: int) -> np.nda
         )
     crops = [resize_photo(image[y0:y1, x0:x1], size) for x0, y0, x1, y1 in instances.in_pixels().tolist()]
     return np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
-
-
-def halve_small(crops: torch.Tensor, instances: Instances) -> list[torch.Tensor]:
-    """Brings the crops of small instances, which hold no more detail, to half their size.
-
-    Small is what is shorter than half a crop on both sides.
-
-    Args:
-        crops: (R, C, S, S) floating point.
-        instances: the R instances.
-
-    Returns:
-        Tensors of neighbouring crops of one size, (R_i, C, S, S) or (R_i, C, S/2, S/2), in the order of the instances.
-    """
-    sides = (instances.boxes[:, 2:] - instances.boxes[:, :2]).amax(dim=1)
-    small = (sides < crops.shape[-1] / 2).tolist()
-    groups = []
-    for is_small, run in groupby(range(len(small)), key=small.__getitem__):
-        group = crops[list(run)]
-        groups.append(F.avg_pool2d(group, 2) if is_small else group)
-    return groups
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from .archive import DEFAULT_SUFFIX, Job, plan
 from .checkpoints import load_checkpoint
 from .conveyor import Failures, Pace, Prepared, Steps, convey
-from .crops import crop_instances, halve_small, resize_photo, to_tensor
+from .crops import crop_instances, resize_photo, to_tensor
 from .detectors import InstanceDetector, build_detector
 from .imaging import Photo, write_photo, write_whole
 from .models.assembly import colorizer_for
 from .models.backbone import STRIDE
 from .models.colorizers import Colorizer, InstColorizer
 from .models.decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
-from .precision import Precision, compile_rows, resolve_device, resolve_precision
+from .precision import Precision, resolve_device, resolve_precision
 from .recipes import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from .registry import SCOPE
 from .rendering import Upsampling, check_controls, clipped_rgb, colorize_pixels
@@ -71,9 +71,6 @@ class ColorizationInferencer(BaseInferencer):
             'annealed-mean:T' (see `parse_decoder`); None for what the checkpoint or the config says.
         precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
             else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
-        small_crops: whether crops of instances under half the networks' size are coloured at half that size, which is
-            faster and changes the colours a little.
-        compiled: whether the networks' rows are compiled at their first use, which takes a minute or two.
         show_progress: whether to show a progress bar, on standard error if that is a terminal.
 
     Raises:
@@ -99,8 +96,6 @@ class ColorizationInferencer(BaseInferencer):
         input_size: int | None = None,
         decoder: str | None = None,
         precision: Precision = 'auto',
-        compiled: bool = False,
-        small_crops: bool = False,
         show_progress: bool = True,
     ) -> None:
         _check_selection(score_thr, max_instances, min_size)
@@ -111,10 +106,6 @@ class ColorizationInferencer(BaseInferencer):
         self._decoder = None if decoder is None else parse_decoder(decoder)
         self._automatic = precision == 'auto'
         self.dtype = resolve_precision(precision, device)
-        self.compiled = compiled
-        self.small_crops = small_crops
-        if small_crops and input_size is not None and input_size % (2 * STRIDE):
-            raise ValueError(f'with small_crops input_size must be a multiple of {2 * STRIDE}, but got {input_size}')
         super().__init__(cfg, weights or DEFAULT_WEIGHTS, device, SCOPE, show_progress)  # type: ignore[arg-type]
         self.max_instances = max_instances
         self.min_size = min_size
@@ -135,9 +126,6 @@ class ColorizationInferencer(BaseInferencer):
         made_for = checkpoint.metadata.get('input_size') or cfg.get('input_size', NATIVE_SIZE)
         self.input_size = int(made_for) if self._wanted_size is None else self._wanted_size
         _check_input_size(self.input_size)
-        if self.compiled:
-            for network in model.networks:
-                compile_rows(getattr(model, network))
         logger.info(
             '%s: %s, width %g, at %d x %d; photos are coloured by %s, decoded by %s, in %s',
             checkpoint.path.name,
@@ -386,11 +374,10 @@ class ColorizationInferencer(BaseInferencer):
         """As `model.test_step`, with the networks in `dtype`; Lab before them and decoding behind stay in float32."""
         batch = self.model.data_preprocessor(inputs)
         classify = self.model.decoder.classify
-        crops = batch.get('crop_lightness')
-        if self.small_crops and crops is not None:
-            crops = halve_small(crops, batch['instances'])
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            ab, logits = self.model.colors(batch['lightness'], crops, batch.get('instances'), classify)
+            ab, logits = self.model.colors(
+                batch['lightness'], batch.get('crop_lightness'), batch.get('instances'), classify
+            )
         colours = self.model.decoder(ab.float(), None if logits is None else logits.float())
         for sample, colour in zip(batch['data_samples'], colours, strict=True):
             sample.pred_ab = colour

@@ -4,15 +4,10 @@ import logging
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 
 logger = logging.getLogger(__name__)
-
-# One size, then any, of batches, of chunks of crops, and of what is left of them.
-_SIZES_PER_ROW = 6
-
 
 def resolve_device(device: str) -> str:
     """The device that 'auto' or a name stands for.
@@ -63,14 +58,3 @@ def has_bfloat16(device: str) -> bool:
             return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
     return bool(features.get('amx_bf16') or features.get('avx512_bf16') or features.get('bf16'))
-
-
-def compile_rows(network: nn.Module) -> None:
-    """Compiles a network row by row when it first runs: what lies between rows depends on every photo's boxes."""
-    from torch import _dynamo as dynamo
-
-    rows = list(network.get_submodule('stages').children())
-    # Rows share the code of two classes, and torch counts by code how often it may compile for another width or size.
-    dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, _SIZES_PER_ROW * len(rows))
-    for row in rows:
-        row.compile()

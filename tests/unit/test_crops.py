@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from insta_colorization.crops import crop_instances, halve_small, resize_photo
+from insta_colorization.crops import crop_instances, resize_photo
 from insta_colorization.structures import Instances
 
 
@@ -62,22 +62,3 @@ def test_no_instances(image):
 def test_instances_of_a_photo_of_another_size(image):
     with pytest.raises(ValueError, match=r'size \(60, 40\), but the photo has \(40, 60\)'):
         crop_instances(image, Instances.empty((60, 40)), 8)
-
-
-@pytest.mark.parametrize(
-    ('sides', 'expected'),
-    [
-        pytest.param([], [], id='none'),
-        pytest.param([(15, 9)], [(1, 16)], id='small'),
-        pytest.param([(16, 5), (5, 16)], [(2, 32)], id='one long side'),
-        pytest.param([(9, 9), (9, 40), (9, 9), (9, 9)], [(1, 16), (1, 32), (2, 16)], id='order is kept'),
-    ],
-)
-def test_halve_small_keeps_order(sides, expected):
-    boxes = torch.tensor([[0, 0, width, height] for height, width in sides]).reshape(-1, 4)
-    crops = torch.arange(float(len(sides))).view(-1, 1, 1, 1).expand(-1, 1, 32, 32)
-
-    groups = halve_small(crops, Instances(boxes, (100, 100)))
-
-    assert [(len(group), group.shape[-1]) for group in groups] == expected
-    assert [value for group in groups for value in group.mean(dim=(1, 2, 3)).tolist()] == list(range(len(sides)))

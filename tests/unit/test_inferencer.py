@@ -152,15 +152,6 @@ class TestConstruction:
         (line,) = [message for message in caplog.messages if 'photos are coloured by' in message]
         assert f'photos are coloured by the fused network, {words}, in float32' in line
 
-    def test_rows_are_compiled_on_request(self, image_weights, monkeypatch):
-        compiled = []
-        monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: compiled.append(module))
-
-        ColorizationInferencer(weights=image_weights, device='cpu')
-        assert compiled == []
-        model = ColorizationInferencer(weights=image_weights, device='cpu', compiled=True).model
-        assert compiled == list(model.image_net.stages.children())
-
     def test_auto_device_exists(self):
         assert resolve_device('auto') == ('cuda' if torch.cuda.is_available() else 'cpu')
 
@@ -384,25 +375,6 @@ class TestBatches:
             (picture,) = fused(path)['visualization']
             np.testing.assert_allclose(read_photo(tmp_path / 'out' / path.name).pixels, picture, atol=2)
         assert len(list((tmp_path / 'out').iterdir())) == 8
-
-    def test_small_crops_are_off_by_default_and_change_small_instances_a_little(self, fused_weights):
-        boxes = {'small': [[4, 2, 30, 20], [20, 10, 50, 40]], 'large': [[4, 2, 60, 20], [20, 10, 60, 60]]}
-        change = {}
-        for name, some in boxes.items():
-            one, other = (
-                ColorizationInferencer(
-                    weights=fused_weights, device='cpu', detector=Boxes(some), precision='fp32', **options
-                )(textured(64, 64), return_datasamples=True)['predictions'][0].pred_ab
-                for options in ({}, {'small_crops': True})
-            )
-            change[name] = (one - other).abs().mean()
-
-        assert change['large'] == 0
-        assert 0 < change['small'] < 0.05
-
-    def test_small_crops_need_a_size_that_can_be_halved(self, fused_weights):
-        with pytest.raises(ValueError, match='with small_crops input_size must be a multiple of 16, but got 72'):
-            ColorizationInferencer(weights=fused_weights, device='cpu', small_crops=True, input_size=72)
 
 
 class TestPrecision:

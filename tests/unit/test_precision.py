@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from insta_colorization import precision
-from insta_colorization.precision import compile_rows, has_bfloat16, resolve_device, resolve_precision
+from insta_colorization.precision import has_bfloat16, resolve_device, resolve_precision
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,3 @@ def test_processors_that_have_bfloat16(monkeypatch, features, expected):
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: features)
 
     assert has_bfloat16('cpu') is expected
-
-
-def test_rows_are_compiled_one_by_one(monkeypatch):
-    from insta_colorization.models.backbone import STAGE_NAMES, ColorizationBackbone
-
-    network, compiled = ColorizationBackbone(1 / 16), []
-    monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: compiled.append(module))
-
-    compile_rows(network)
-
-    assert compiled == [network.stages[name] for name in STAGE_NAMES]

@@ -19,11 +19,9 @@ from insta_colorization.registry import MODELS, build_model
 from insta_colorization.selection import worst_to_best
 from insta_colorization.structures import Instances, Size
 
-from . import fusion_kernel
 from .backbone import STAGE_NAMES, STAGES, ColorizationBackbone, Colors
 
 UNCOVERED_LOGIT = 100_000.0
-KERNELS = ('auto', 'tensor', 'triton')
 STRIDES = sorted({row.stride for row in STAGES})
 # Where the network fuses (the paper's Table 3a).
 FUSED_ROWS = {
@@ -270,27 +268,6 @@ class GradientCanvas(Canvas):
         return blended
 
 
-class KernelCanvas(Canvas):
-    """A canvas for the CUDA kernel: keeps all instances, then blends them in one launch; with and without gradients."""
-
-    def __init__(self, grid: Grid) -> None:
-        super().__init__(grid)
-        self.crops: list[Tensor] = []
-        self.maps: list[Tensor] = []
-
-    def add_maps(self, crops: Tensor, maps: Tensor) -> None:  # noqa: D102
-        self.crops.append(crops)
-        self.maps.append(maps)
-        self.count += len(crops)
-
-    def blend(self, feature: Tensor, image_weights: Tensor) -> Tensor:  # noqa: D102
-        assert self.count == len(self.grid.places), 'an instance has not been added'
-        if not self.crops:
-            return feature
-        crops, maps = self.crops[0] if len(self.crops) == 1 else torch.cat(self.crops), torch.cat(self.maps)
-        self.crops, self.maps = [], []
-        return fusion_kernel.blend(feature, image_weights, crops, maps, self.grid)
-
 
 class _Blend(torch.autograd.Function):
     """All of a row's instances at once, forward as `Canvas` does it, backward box by box.
@@ -355,15 +332,13 @@ class InstanceFusion(BaseModule):
     Args:
         channels: C, of both features.
         inner_channels: channels inside the two weight nets.
-        kernel: 'tensor' for torch's own operations, box by box; 'triton' for one CUDA launch, see `fusion_kernel`,
-            which keeps the features of all crops until then; 'auto' for 'triton' where it can run.
         feather: the part of a box's side along which an instance fades in from its edges, except where that is the
             photo's edge: exp(w) in Equation 1 is multiplied by a ramp from 0 to 1. 0 is the paper's, where a box's
             edge can be seen in an even background.
         init_cfg: MMEngine's initialization settings.
 
     Raises:
-        ValueError: another kernel, or 'triton' where it cannot run; `feather` is not in [0, 0.5].
+        ValueError: `feather` is not in [0, 0.5].
 
     Attributes:
         record: whether new canvases keep their weights, for `Canvas.shares`.
@@ -375,33 +350,19 @@ class InstanceFusion(BaseModule):
         self,
         channels: int,
         inner_channels: int = 16,
-        kernel: str = 'tensor',
         feather: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
-        if kernel not in KERNELS:
-            raise ValueError(f'kernel must be one of {", ".join(KERNELS)}, but got {kernel!r}')
         if not 0 <= feather <= 0.5:
             raise ValueError(f'feather must be a part of a side in [0, 0.5], but got {feather}')
         super().__init__(init_cfg)
-        self.kernel = kernel
         self.feather = feather
         self.crop_weight = weight_net(channels, inner_channels)
         self.image_weight = weight_net(channels, inner_channels)
 
     def start(self, grid: Grid) -> Canvas:
         """A canvas for the instances of a batch; one that backward passes go through if gradients are on."""
-        if self.kernel != 'tensor' and not self.record and self._kernel_runs(grid):
-            return KernelCanvas(grid)
         return (GradientCanvas if torch.is_grad_enabled() else Canvas)(grid, self.record)
-
-    def _kernel_runs(self, grid: Grid) -> bool:
-        runs = fusion_kernel.available(grid.absent)
-        if self.kernel == 'triton' and not runs:
-            raise ValueError(
-                f"kernel 'triton' needs CUDA, triton and no deterministic mode, but got {grid.absent.device}"
-            )
-        return runs
 
     def add(self, canvas: Canvas, crops: Tensor) -> None:
         """Adds the features (r, C, h, w) of the next r instances' crops."""
@@ -468,7 +429,6 @@ class MaskFusion(InstanceFusion):
         if self.feather:
             raise ValueError(f'masks have hard edges, but feather is {self.feather}')
         self.mask = mask
-        self.kernel = 'tensor'  # its weights are of the boxes' sizes, not of the crops'
         self.requires_grad_(False)
 
     def add(self, canvas: Canvas, crops: Tensor) -> None:

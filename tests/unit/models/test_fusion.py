@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.models import FusionNetwork, InstanceFusion, MaskFusion, fusion_kernel, network_input
+from insta_colorization.models import FusionNetwork, InstanceFusion, MaskFusion, network_input
 from insta_colorization.models.backbone import STAGE_NAMES, Colors
-from insta_colorization.models.fusion import Canvas, Grid, KernelCanvas, weight_net
+from insta_colorization.models.fusion import Canvas, Grid, weight_net
 from insta_colorization.structures import Instances
 
 GRID = (12, 16)
@@ -188,17 +188,6 @@ class TestFeather:
         fusion.feather = 0.4
 
         assert torch.equal(fuse(fusion, feature, crops, instances), whole)
-
-    def test_the_kernel_gets_the_same_maps(self, fusion):
-        crops = features(2)[1]
-        grid = Grid(Instances(BOXES['overlapping'][:2], PHOTO), GRID)
-        fusion.feather = 0.2
-        canvas = KernelCanvas(grid)
-        for crop in crops.split(1):
-            fusion.add(canvas, crop)
-
-        net = Feathered(fusion.crop_weight, 0.2, grid.instances.on_grid(GRID).tolist())
-        torch.testing.assert_close(torch.cat(canvas.maps), torch.cat([net(crop) for crop in crops.split(1)]))
 
     @pytest.mark.parametrize('feather', [-0.1, 0.6])
     def test_settings(self, feather):
@@ -580,57 +569,3 @@ class TestMasks:
     def test_unknown_mask(self):
         with pytest.raises(ValueError, match="mask must be 'box' or 'instance', but got 'polygon'"):
             MaskFusion(channels=6, mask='polygon')
-
-
-class TestKernels:
-    """Which implementation blends; the CUDA kernel itself is compared in test_fusion_kernel.py."""
-
-    @pytest.fixture
-    def grid(self) -> Grid:
-        return Grid(Instances(torch.tensor([[8.0, 8, 24, 24], [0, 0, 9, 30]]), (32, 32)), (16, 16))
-
-    @pytest.fixture
-    def launched(self, monkeypatch) -> list[tuple]:
-        """The launches of a kernel that can run anywhere and blends nothing."""
-        launches: list[tuple] = []
-
-        def blend(feature: Tensor, *rest: Tensor) -> Tensor:
-            launches.append((feature, *rest))
-            return feature + 1
-
-        monkeypatch.setattr(fusion_kernel, 'available', lambda tensor: True)
-        monkeypatch.setattr(fusion_kernel, 'blend', blend)
-        return launches
-
-    @pytest.mark.parametrize('kernel', ['auto', 'triton'])
-    def test_all_instances_are_launched_once(self, grid, launched, kernel):
-        fusion = InstanceFusion(channels=6, kernel=kernel)
-        feature, crops = torch.rand(1, 6, 16, 16), torch.rand(2, 6, 8, 8)
-        canvas = fusion.start(grid)
-        for crop in crops.split(1):
-            fusion.add(canvas, crop)
-
-        assert torch.equal(fusion(feature, canvas), feature + 1)
-        ((_, image_weights, given, maps, where),) = launched
-        assert torch.equal(given, crops)
-        torch.testing.assert_close(maps, fusion.crop_weight(crops))
-        assert image_weights.shape == (1, 1, 16, 16)
-        assert where is grid
-
-    def test_weights_that_are_recorded_come_from_tensors(self, grid, launched):
-        fusion = InstanceFusion(channels=6, kernel='auto')
-        fusion.record = True
-
-        assert not isinstance(fusion.start(grid), KernelCanvas)
-
-    @pytest.mark.parametrize('kernel', ['auto', 'tensor'])
-    def test_tensors_where_the_kernel_cannot_run(self, grid, kernel):
-        assert not isinstance(InstanceFusion(channels=6, kernel=kernel).start(grid), KernelCanvas)
-
-    def test_triton_where_it_cannot_run(self, grid):
-        with pytest.raises(ValueError, match=r"kernel 'triton' needs CUDA, triton and .*, but got cpu"):
-            InstanceFusion(channels=6, kernel='triton').start(grid)
-
-    def test_unknown_kernel(self):
-        with pytest.raises(ValueError, match="kernel must be one of auto, tensor, triton, but got 'cuda'"):
-            InstanceFusion(channels=6, kernel='cuda')
