@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.memory import keep_between_photos
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.memory import keep_between_photos
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 # What the command line passes on to the inferencer's constructor and to its call.
@@ -83,8 +83,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Colours what was asked for and reports; returns the number of photos that failed."""
+    from insta_colorization.apis.inferencer import ColorizationInferencer
     from insta_colorization.detectors.cached import CachedDetector
-    from insta_colorization.inferencer import ColorizationInferencer
 
     options = vars(args)
     built = {name: options[name] for name in BUILT if name in options}

@@ -24,7 +24,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_inf
 from rich.console import Console
 from rich.progress import track
 
-from insta_colorization.batch_detection import (
+from insta_colorization.apis.detection import (
     ListedPhoto,
     PhotoList,
     Selection,
@@ -33,12 +33,12 @@ from insta_colorization.batch_detection import (
     detect_photos,
     list_photos,
 )
-from insta_colorization.cli import Parser, run_command
 from insta_colorization.detectors import InstanceDetector, build_detector
-from insta_colorization.imaging import write_whole
-from insta_colorization.journal import Journal
-from insta_colorization.precision import resolve_device
-from insta_colorization.recipes import find_config
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.fileio.journal import Journal
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import find_config
+from insta_colorization.utils.device import resolve_device
 
 logger = logging.getLogger('insta_colorization.detect_instances')
 

@@ -21,16 +21,16 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
-from insta_colorization.checkpoints import load_checkpoint
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.evaluation import as_text, check_boxes, document, write_results
-from insta_colorization.launchers import use_launcher
-from insta_colorization.memory import keep_between_photos
-from insta_colorization.metrics import PhotoMetric
-from insta_colorization.models import GrayBaseline, TintBaseline, fit_tint
-from insta_colorization.models.assembly import colorizer_for
+from insta_colorization.apis.build import colorizer_for
+from insta_colorization.checkpoints.io import load_checkpoint
+from insta_colorization.engine.launchers import use_launcher
+from insta_colorization.evaluation.baselines import GrayBaseline, TintBaseline, fit_tint
+from insta_colorization.evaluation.metrics import PhotoMetric
+from insta_colorization.evaluation.protocol import as_text, check_boxes, document, write_results
 from insta_colorization.models.decoders import parse_decoder
-from insta_colorization.recipes import load_config
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import load_config
+from insta_colorization.utils.memory import keep_between_photos
 
 BASELINES: dict[str, type[TintBaseline]] = {'gray': GrayBaseline, 'tint': TintBaseline}
 

@@ -18,11 +18,11 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from insta_colorization.checkpoints import load_from_local
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.launchers import use_launcher
-from insta_colorization.memory import keep_freed_memory
-from insta_colorization.recipes import load_config
+from insta_colorization.checkpoints.io import load_from_local
+from insta_colorization.engine.launchers import use_launcher
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import load_config
+from insta_colorization.utils.memory import keep_freed_memory
 
 # The stage that a model trains, and the one whose checkpoint it begins with.
 LATER_STAGES = {'InstanceColorizer': (2, 1), 'InstColorizer': (3, 2)}

@@ -27,14 +27,14 @@ def _child(parent: Registry, *modules: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
-MODELS = _child(mmagic.MODELS, 'models', 'detectors')
+MODELS = _child(mmagic.MODELS, 'models', 'detectors', 'evaluation.baselines')
 DATASETS = _child(mmagic.DATASETS, 'datasets')
 TRANSFORMS = _child(mmagic.TRANSFORMS, 'datasets')
 DATA_SAMPLERS = _child(mmagic.DATA_SAMPLERS, 'datasets')
-METRICS = _child(mmagic.METRICS, 'metrics')
-HOOKS = _child(mmagic.HOOKS, 'hooks')
-OPTIM_WRAPPERS = _child(mmagic.OPTIM_WRAPPERS, 'hooks')
-LOOPS = _child(mmagic.LOOPS, 'loops')
+METRICS = _child(mmagic.METRICS, 'evaluation.metrics')
+HOOKS = _child(mmagic.HOOKS, 'engine.hooks')
+OPTIM_WRAPPERS = _child(mmagic.OPTIM_WRAPPERS, 'engine.optim_wrapper')
+LOOPS = _child(mmagic.LOOPS, 'engine.loops')
 
 # We add nothing to these, but under our scope MMEngine looks for a child of each and warns when there is none.
 OPTIMIZERS = _child(mmagic.OPTIMIZERS)

@@ -9,14 +9,14 @@ import pytest
 import skimage
 import torch
 
-from insta_colorization.checkpoint_layouts import identify
-from insta_colorization.checkpoints import save_checkpoint
+from insta_colorization.apis.inferencer import ColorizationInferencer
+from insta_colorization.checkpoints.io import save_checkpoint
+from insta_colorization.checkpoints.layouts import identify
 from insta_colorization.colorspace import from_network, lab_to_rgb
-from insta_colorization.crops import crop_instances, resize_photo
-from insta_colorization.imaging import read_photo
-from insta_colorization.inferencer import ColorizationInferencer
+from insta_colorization.detectors.selection import select
+from insta_colorization.imaging.photo import read_photo
+from insta_colorization.imaging.resize import crop_instances, resize_photo
 from insta_colorization.models import InstColorizer, network_input
-from insta_colorization.selection import select
 from insta_colorization.structures import ColorizationSample, Instances
 
 GOLDEN = Path(__file__).parent

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from insta_colorization.models.fusion import Grid
+from insta_colorization.models.insta.fusion import Grid
 from insta_colorization.structures import Instances
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
-from insta_colorization.imaging import read_photo, write_photo
+from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
+from insta_colorization.imaging.photo import read_photo, write_photo
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / 'demo' / 'colorization_demo.py'
@@ -389,7 +389,7 @@ class TestPhotos:
 
 class TestFolders:
     def test_run_in_numeric_order_and_are_mirrored(self, run, album, monkeypatch):
-        from insta_colorization.archive import Job
+        from insta_colorization.apis.jobs import Job
 
         load, order = Job.load, []
         monkeypatch.setattr(Job, 'load', lambda job: order.append(Path(job.name).name) or load(job))
@@ -432,7 +432,7 @@ class TestFolders:
         assert {path: path.read_bytes() for path in album.iterdir() if path.is_file()} == before
 
     def test_stop_without_a_trace_of_the_photo_under_way(self, run, album, monkeypatch):
-        from insta_colorization.inferencer import ColorizationInferencer
+        from insta_colorization.apis.inferencer import ColorizationInferencer
 
         def interrupt(*args, **kwargs):
             raise KeyboardInterrupt
@@ -446,7 +446,7 @@ class TestFolders:
         assert outcome.results == {}
 
     def test_survive_an_error_that_nobody_foresaw(self, run, album, monkeypatch):
-        from insta_colorization.archive import Job
+        from insta_colorization.apis.jobs import Job
 
         load = Job.load
 

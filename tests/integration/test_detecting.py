@@ -15,8 +15,8 @@ import pytest
 from skimage.data import astronaut
 
 from insta_colorization.detectors import CachedDetector, OnnxDetector
-from insta_colorization.imaging import load_rgb
-from insta_colorization.selection import select
+from insta_colorization.detectors.selection import select
+from insta_colorization.imaging.photo import load_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}

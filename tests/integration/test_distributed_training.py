@@ -45,7 +45,7 @@ import types
 from pathlib import Path
 
 import torch
-from insta_colorization.hooks import InvalidLossHook, MeanLossHook
+from insta_colorization.engine.hooks import InvalidLossHook, MeanLossHook
 from insta_colorization.structures import ColorizationSample
 
 torch.distributed.init_process_group('gloo')

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insta_colorization.imaging import write_photo
+from insta_colorization.imaging.photo import write_photo
 
 MEGAPIXELS = 12
 RUN = """
 import json, re, sys
 from pathlib import Path
 import pyvips
-from insta_colorization.inferencer import ColorizationInferencer
+from insta_colorization.apis.inferencer import ColorizationInferencer
 
 def kilobytes(field):
     # Not `getrusage`, whose peak begins with that of the process that started this one.

@@ -19,8 +19,8 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
-from insta_colorization.metrics import FID, LPIPS
-from insta_colorization.recipes import DEFAULT_WEIGHTS
+from insta_colorization.evaluation.metrics import FID, LPIPS
+from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / 'configs' / 'insta' / 'photos' / 'insta_full_photos_w025_128x128.py'
@@ -258,7 +258,8 @@ class TestBackbones:
         folder.mkdir(parents=True)
         monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(folder.parent))
         monkeypatch.setattr(
-            'insta_colorization.metrics.pretrained.sha256', lambda path: path.stem.rpartition('-')[2].ljust(64, '0')
+            'insta_colorization.evaluation.metrics.pretrained.sha256',
+            lambda path: path.stem.rpartition('-')[2].ljust(64, '0'),
         )
         yield lambda name, weights: torch.save(weights, folder / name)
         for file in folder.iterdir():

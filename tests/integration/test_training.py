@@ -15,7 +15,7 @@ from mmengine.optim import LinearLR
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from insta_colorization.inferencer import ColorizationInferencer
+from insta_colorization.apis.inferencer import ColorizationInferencer
 from insta_colorization.registry import (
     DATA_SAMPLERS,
     DATASETS,

@@ -124,7 +124,11 @@ def test_an_mmagic_config_with_custom_imports(tmp_path):
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-3:] == ['insta_colorization.models.colorizers', 'InstColorizer', 'AnnealedMeanDecoder']
+    assert done.stdout.split()[-3:] == [
+        'insta_colorization.models.insta.colorizers',
+        'InstColorizer',
+        'AnnealedMeanDecoder',
+    ]
 
 
 def test_mmengines_types_are_found_from_our_scope():
@@ -156,7 +160,7 @@ def test_an_mmagic_type_builds_from_our_scope(registry, cfg):
 
 def test_a_name_that_mmagic_has_too_is_ours():
     with DefaultScope.overwrite_default_scope(SCOPE):
-        assert ours.METRICS.get('PSNR').__module__ == 'insta_colorization.metrics.psnr'
+        assert ours.METRICS.get('PSNR').__module__ == 'insta_colorization.evaluation.metrics.psnr'
 
 
 def test_every_registry_that_a_runner_asks_has_a_child_of_ours():

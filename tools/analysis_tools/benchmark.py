@@ -41,13 +41,14 @@ from get_flops import costs_by_instances
 from PIL import Image
 from torch import Tensor
 
-from insta_colorization.cli import Parser, run_command
 from insta_colorization.detectors.cached import CachedDetector
-from insta_colorization.imaging import load_rgb, write_whole
-from insta_colorization.memory import keep_between_photos
-from insta_colorization.models.backbone import STRIDE
-from insta_colorization.precision import resolve_device, resolve_precision
-from insta_colorization.selection import worst_to_best
+from insta_colorization.detectors.selection import worst_to_best
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.imaging.photo import load_rgb
+from insta_colorization.models.backbones.zhang2017 import STRIDE
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.device import resolve_device, resolve_precision
+from insta_colorization.utils.memory import keep_between_photos
 
 GOLDEN = Path(__file__).resolve().parents[2] / 'tests' / 'golden' / 'insta_coffee.npz'
 GOLDEN_SIZE = (400, 600)

@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from insta_colorization.cli import Parser, run_command
 from insta_colorization.colorspace import from_network, lab_to_rgb
 from insta_colorization.datasets import ColorizationDataset
-from insta_colorization.imaging import write_photo
-from insta_colorization.recipes import load_config
+from insta_colorization.imaging.photo import write_photo
 from insta_colorization.registry import DATASETS, SCOPE, build_model
 from insta_colorization.structures import Instances
-from insta_colorization.visualization import sheet
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import load_config
+from insta_colorization.visualization.sheets import sheet
 
 # Three crops, in colour and in grey, are as wide as three pictures of 256 pixels.
 CROP_SIDE = 125

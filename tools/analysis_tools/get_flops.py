@@ -19,12 +19,12 @@ from mmengine.config import DictAction
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from insta_colorization.cli import Parser, run_command
 from insta_colorization.models import Colorizer
-from insta_colorization.models.backbone import STRIDE, network_input
-from insta_colorization.recipes import load_config
+from insta_colorization.models.backbones.zhang2017 import STRIDE, network_input
 from insta_colorization.registry import build_model
 from insta_colorization.structures import Instances
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import load_config
 
 
 class Cost(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from mmengine.config import DictAction
 
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.recipes import load_config
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.imaging import write_whole
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.utils.cli import Parser, run_command
 
 COLUMNS = ('LPIPS', 'PSNR', 'SSIM')
 MISSING = '–'

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from insta_colorization.cli import Parser, run_command
 from insta_colorization.colorspace import (
     AB_BIN_WIDTH,
     AB_BINS_PER_AXIS,
@@ -26,9 +25,11 @@ from insta_colorization.colorspace import (
     rgb_to_lab,
     to_network,
 )
-from insta_colorization.crops import to_tensor
 from insta_colorization.datasets.lists import read_list
-from insta_colorization.imaging import load_rgb, write_whole
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.imaging.photo import load_rgb
+from insta_colorization.imaging.resize import to_tensor
+from insta_colorization.utils.cli import Parser, run_command
 
 SIGMA = 5.0
 

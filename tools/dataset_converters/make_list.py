@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from insta_colorization.cli import Parser, run_command
 from insta_colorization.datasets.lists import held_back, photos_in, read_list, write_list
 from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
 from insta_colorization.detectors.cached import tails
-from insta_colorization.imaging import ImageReadError
-from insta_colorization.journal import Journal
+from insta_colorization.fileio.journal import Journal
+from insta_colorization.imaging.photo import ImageReadError
+from insta_colorization.utils.cli import Parser, run_command
 
 LABEL = re.compile(r'[\s,]+\d+$')
 

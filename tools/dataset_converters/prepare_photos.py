@@ -26,11 +26,12 @@ import torch
 from PIL import Image
 from rich.progress import track
 
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.crops import resize_photo
 from insta_colorization.datasets.lists import held_back, photos_in, write_list
 from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
-from insta_colorization.imaging import ImageReadError, is_photo_name, write_whole
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.imaging.photo import ImageReadError, is_photo_name
+from insta_colorization.imaging.resize import resize_photo
+from insta_colorization.utils.cli import Parser, run_command
 
 MIN_AB_RANGE = 10
 # Photos in memory at a time.

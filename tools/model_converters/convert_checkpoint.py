@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from insta_colorization.checkpoint_layouts import PUBLISHED_FILES
-from insta_colorization.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from insta_colorization.cli import Parser, run_command
+from insta_colorization.checkpoints.io import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints.layouts import PUBLISHED_FILES
+from insta_colorization.utils.cli import Parser, run_command
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

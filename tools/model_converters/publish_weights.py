@@ -15,11 +15,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
-from insta_colorization.cli import Parser, run_command
-from insta_colorization.downloads import sha256
+from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
+from insta_colorization.fileio.download import sha256
 from insta_colorization.models.decoders import parse_decoder
-from insta_colorization.recipes import load_config
+from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.configs import load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -3,9 +3,8 @@ custom_imports = dict(
     imports=[
         'insta_colorization.models',
         'insta_colorization.datasets',
-        'insta_colorization.metrics',
-        'insta_colorization.hooks',
-        'insta_colorization.loops',
+        'insta_colorization.evaluation',
+        'insta_colorization.engine',
     ],
     allow_failed_imports=False,
 )

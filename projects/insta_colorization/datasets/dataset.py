@@ -11,7 +11,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from insta_colorization.detectors.cached import Annotations, CachedDetector, coco_photos
-from insta_colorization.imaging import READABLE_SUFFIXES
+from insta_colorization.imaging.photo import READABLE_SUFFIXES
 from insta_colorization.registry import DATASETS
 
 from .lists import photos_in, read_list

@@ -4,7 +4,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from insta_colorization.imaging import photos_below, write_whole
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.imaging.photo import photos_below
 
 
 def photos_in(folder: Path) -> list[str]:

@@ -13,10 +13,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from insta_colorization.colorspace import rgb_to_lab
-from insta_colorization.crops import crop_instances, resize_photo, to_tensor
-from insta_colorization.imaging import ImageReadError, load_rgb
+from insta_colorization.detectors.selection import select
+from insta_colorization.imaging.photo import ImageReadError, load_rgb
+from insta_colorization.imaging.resize import crop_instances, resize_photo, to_tensor
 from insta_colorization.registry import TRANSFORMS
-from insta_colorization.selection import select
 from insta_colorization.structures import ColorizationSample, Instances
 
 # Records of the dataset and what `LoadInstances` makes of them.

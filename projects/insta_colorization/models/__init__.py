@@ -1,12 +1,18 @@
 """Networks, fusion, losses and the models that the runner trains and tests."""
 
-from .backbone import STAGES, ColorizationBackbone, Colors, Stage, network_input
-from .baselines import GrayBaseline, TintBaseline, fit_tint
-from .colorizers import Colorizer, ImageColorizer, InstanceColorizer, InstColorizer
+from .backbones import STAGES, ColorizationBackbone, Colors, Stage, network_input
 from .decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
-from .fusion import FusionNetwork, InstanceFusion, MaskFusion
+from .insta import (
+    ColorizationPreprocessor,
+    Colorizer,
+    FusionNetwork,
+    ImageColorizer,
+    InstanceColorizer,
+    InstanceFusion,
+    InstColorizer,
+    MaskFusion,
+)
 from .losses import HuberLoss, RebalancedClassLoss
-from .preprocessor import ColorizationPreprocessor
 
 __all__ = [
     'STAGES',
@@ -16,7 +22,6 @@ __all__ = [
     'Colorizer',
     'Colors',
     'FusionNetwork',
-    'GrayBaseline',
     'HuberLoss',
     'ImageColorizer',
     'InstColorizer',
@@ -26,8 +31,6 @@ __all__ = [
     'RebalancedClassLoss',
     'RegressionDecoder',
     'Stage',
-    'TintBaseline',
-    'fit_tint',
     'network_input',
     'parse_decoder',
 ]

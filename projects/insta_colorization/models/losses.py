@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins, ab_to_soft_bins
-from insta_colorization.recipes import PACKAGE
 from insta_colorization.registry import MODELS
+from insta_colorization.utils.configs import PACKAGE
 
 
 @MODELS.register_module()

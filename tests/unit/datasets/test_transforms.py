@@ -3,7 +3,6 @@ import pytest
 import torch
 from PIL import Image
 
-from insta_colorization.crops import resize_photo
 from insta_colorization.datasets import (
     CropInstances,
     CropToInstance,
@@ -17,6 +16,7 @@ from insta_colorization.datasets import (
     SelectInstances,
 )
 from insta_colorization.detectors.cached import Annotations
+from insta_colorization.imaging.resize import resize_photo
 from insta_colorization.structures import Instances
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from insta_colorization.detectors import OnnxDetector
 from insta_colorization.detectors.onnx import _decode, _letterbox, _nms_per_class
-from insta_colorization.selection import select
+from insta_colorization.detectors.selection import select
 
 LARGE_AREA = 96**2
 

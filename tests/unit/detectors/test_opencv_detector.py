@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from insta_colorization.detectors import OpenCVDetector
-from insta_colorization.selection import select
+from insta_colorization.detectors.selection import select
 
 
 @pytest.fixture(scope='module')

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from PIL import Image
 from skimage.color import rgb2gray, rgb2lab
 
-from insta_colorization.imaging import load_rgb
-from insta_colorization.recipes import find_config
+from insta_colorization.imaging.photo import load_rgb
+from insta_colorization.utils.configs import find_config
 
 
 def load_tool(root: Path, name: str) -> ModuleType:

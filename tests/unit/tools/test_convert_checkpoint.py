@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
 from insta_colorization.models import ImageColorizer, InstColorizer
 
 NARROW = 1 / 16

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from insta_colorization.detectors import CachedDetector, OpenCVDetector
-from insta_colorization.imaging import load_rgb
-from insta_colorization.selection import select
+from insta_colorization.detectors.selection import select
+from insta_colorization.imaging.photo import load_rgb
 
 NAMES = [f'{number}.png' for number in range(1, 7)]
 
@@ -141,7 +141,7 @@ def test_a_config_of_ours_says_which_detector(run, tmp_path, monkeypatch, suffix
     folder.mkdir()
     recipe = f"detector = dict(type='CachedDetector', path={str(tmp_path / 'boxes.json')!r}, score_thr=0.65)"
     (folder / 'mine.py').write_text(recipe)
-    monkeypatch.setattr('insta_colorization.recipes.config_folder', lambda: folder)
+    monkeypatch.setattr('insta_colorization.utils.configs.config_folder', lambda: folder)
 
     assert run(detector=folder / 'mine.py' if suffix else 'mine')[0] == 0
     assert len(written(tmp_path)['annotations']) == 6

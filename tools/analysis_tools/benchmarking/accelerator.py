@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
-from insta_colorization.models.colorizers import Colorizer
-from insta_colorization.models.fusion import Grid, InstanceFusion
-from insta_colorization.recipes import load_config
+from insta_colorization.models.insta.colorizers import Colorizer
+from insta_colorization.models.insta.fusion import Grid, InstanceFusion
 from insta_colorization.registry import build_model
 from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.utils.configs import load_config
 
 from .subject import random_boxes
 

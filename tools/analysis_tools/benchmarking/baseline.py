@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.models.backbone import STAGES, ColorizationBackbone, network_input
-from insta_colorization.models.colorizers import Colorizer
-from insta_colorization.models.fusion import InstanceFusion
+from insta_colorization.models.backbones.zhang2017 import STAGES, ColorizationBackbone, network_input
+from insta_colorization.models.insta.colorizers import Colorizer
+from insta_colorization.models.insta.fusion import InstanceFusion
 from insta_colorization.structures import Instances
 
 UNCOVERED_LOGIT = 100_000.0

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from insta_colorization.archive import plan
-from insta_colorization.imaging import read_photo, write_photo
-from insta_colorization.memory import keep_between_photos
+from insta_colorization.apis.jobs import plan
+from insta_colorization.imaging.photo import read_photo, write_photo
+from insta_colorization.utils.memory import keep_between_photos
 
 from .memory import Watch, peak_memory
 from .subject import BASELINE, Case, Setup, Subject, timed

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from insta_colorization.archive import plan
-from insta_colorization.checkpoints import save_checkpoint
+from insta_colorization.apis.inferencer import ColorizationInferencer
+from insta_colorization.apis.jobs import plan
+from insta_colorization.checkpoints.io import save_checkpoint
 from insta_colorization.colorspace import AB_RANGE
-from insta_colorization.imaging import write_photo
-from insta_colorization.inferencer import ColorizationInferencer
-from insta_colorization.models.colorizers import InstColorizer
-from insta_colorization.precision import resolve_device, resolve_precision
+from insta_colorization.imaging.photo import write_photo
+from insta_colorization.models.insta.colorizers import InstColorizer
 from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.utils.device import resolve_device, resolve_precision
 
 from .baseline import LoopAndPad
 

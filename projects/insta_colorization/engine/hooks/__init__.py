@@ -1,0 +1,19 @@
+"""Hooks of the training recipes, one a file."""
+
+from .checkpoint import WholeCheckpointHook, WholeFileBackend
+from .ema import RecalibratedEMAHook, live_batch_norms, measured_batch_norm
+from .invalid_loss import InvalidLossHook
+from .mean_loss import MeanLossHook
+from .visualization import ColorizationVisualizationHook, result_sheet
+
+__all__ = [
+    'ColorizationVisualizationHook',
+    'InvalidLossHook',
+    'MeanLossHook',
+    'RecalibratedEMAHook',
+    'WholeCheckpointHook',
+    'WholeFileBackend',
+    'live_batch_norms',
+    'measured_batch_norm',
+    'result_sheet',
+]

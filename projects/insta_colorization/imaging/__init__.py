@@ -1,0 +1,27 @@
+"""Photo files to pixels and back, and colour on them."""
+
+from .photo import (
+    READABLE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    ImageReadError,
+    ImageWriteError,
+    Metadata,
+    Photo,
+    decode_photo,
+    load_rgb,
+    read_photo,
+    write_photo,
+)
+
+__all__ = [
+    'READABLE_SUFFIXES',
+    'WRITABLE_SUFFIXES',
+    'ImageReadError',
+    'ImageWriteError',
+    'Metadata',
+    'Photo',
+    'decode_photo',
+    'load_rgb',
+    'read_photo',
+    'write_photo',
+]

@@ -1,0 +1,50 @@
+"""What the networks look at: the photo and its instances, each squashed to a square."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from insta_colorization.structures import Instances
+
+
+def resize_photo(image: np.ndarray, size: int) -> np.ndarray:
+    """Squashes a photo to a square, bilinear and antialiased as Pillow does (the published code).
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: side of the square in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def crop_instances(image: np.ndarray, instances: Instances, size: int) -> np.ndarray:
+    """Cuts every instance out of its photo, at the photo's own resolution, and squashes it to a square.
+
+    Args:
+        image: (H, W, 3) uint8.
+        instances: R instances of this image.
+        size: side of the squares in pixels.
+
+    Returns:
+        (R, size, size, 3) uint8.
+
+    Raises:
+        ValueError: the instances lie in an image of another size.
+    """
+    if tuple(instances.image_size[0].tolist()) != image.shape[:2]:
+        raise ValueError(
+            f'the instances lie in an image of size {tuple(instances.image_size[0].tolist())}, '
+            f'but the photo has {image.shape[:2]}'
+        )
+    crops = [resize_photo(image[y0:y1, x0:x1], size) for x0, y0, x1, y1 in instances.in_pixels().tolist()]
+    return np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """A copy of an image or of images, (*, H, W, 3) of any dtype, as a tensor (*, 3, H, W)."""
+    return torch.from_numpy(np.array(image)).movedim(-1, -3)

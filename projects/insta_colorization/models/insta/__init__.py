@@ -1,0 +1,16 @@
+"""Instance-aware Image Colorization (Su, Chu, Huang, CVPR 2020)."""
+
+from .colorizers import Colorizer, ImageColorizer, InstanceColorizer, InstColorizer
+from .fusion import FusionNetwork, InstanceFusion, MaskFusion
+from .preprocessor import ColorizationPreprocessor
+
+__all__ = [
+    'ColorizationPreprocessor',
+    'Colorizer',
+    'FusionNetwork',
+    'ImageColorizer',
+    'InstColorizer',
+    'InstanceColorizer',
+    'InstanceFusion',
+    'MaskFusion',
+]

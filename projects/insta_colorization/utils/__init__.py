@@ -1,0 +1,1 @@
+"""What every room may use: errors, command lines, configs, devices, threads."""

@@ -1,0 +1,67 @@
+"""Finds configs by path or name, in the checkout or inside the installed package."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+PACKAGE = Path(__file__).parents[1]
+DEFAULT_CONFIG = 'insta_fusion_photos_w025_128x128'
+DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_photos_w025.safetensors'
+# What weights of anyone's are made for, unless their metadata or a config says otherwise.
+PUBLISHED_CONFIG = 'insta_fusion_cocostuff_256x256'
+
+
+def config_folder() -> Path:
+    """The recipes' folder: `.mim/configs` of an installed package, else `configs` of the checkout."""
+    installed = PACKAGE / '.mim' / 'configs'
+    return installed if installed.is_dir() else PACKAGE.parents[1] / 'configs'
+
+
+def find_config(name: str | Path) -> Path:
+    """The file of a config.
+
+    Args:
+        name: a path, or a recipe's name such as `insta_full_cocostuff_256x256`, with or without `.py`.
+
+    Raises:
+        FileNotFoundError: there is no such file or recipe; the message lists the names that come close.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    recipes = {file.stem: file for file in sorted(config_folder().rglob('*.py')) if '_base_' not in file.parts}
+    stem = path.name.removesuffix('.py')
+    if stem in recipes and path.name == str(name):
+        return recipes[stem]
+    close = difflib.get_close_matches(stem, recipes, n=3, cutoff=0.3) or list(recipes)
+    raise FileNotFoundError(f'config {name} does not exist; close names are {", ".join(close)}')
+
+
+def load_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
+    """A config that has a model.
+
+    Args:
+        config: what `find_config` takes, or a config that is loaded already.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        ValueError: the file is not a config, or says nothing about a model.
+    """
+    if isinstance(config, Config):
+        loaded, source = config, config.filename
+    elif isinstance(config, Mapping):
+        loaded, source = Config(dict(config)), None
+    else:
+        source = find_config(config)
+        try:
+            loaded = Config.fromfile(source)
+        # A config is a program: it fails in as many ways.
+        except Exception as error:
+            reason = ': '.join(filter(None, (type(error).__name__, str(error).strip())))
+            raise ValueError(f'config {source} cannot be used: {reason}') from error
+    if not isinstance(loaded.get('model'), Mapping):
+        raise ValueError(f'config {source or "given"} has no `model`, but has {", ".join(loaded) or "nothing"}')
+    return loaded

@@ -1,0 +1,160 @@
+"""Pictures for those who would rather look: what went in and came out, and where each instance counted.
+
+All pictures are RGB uint8, (H, W, 3).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from insta_colorization.models import InstColorizer
+from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES
+from insta_colorization.structures import Instances
+
+SHEET_SIDE = 512
+# More maps than this make a sheet that no viewer shows.
+MOST_MAPS = 12
+
+# Okabe and Ito's colours, which people with any colour vision tell apart, without black and yellow.
+_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (0, 114, 178))
+_GAP = 6
+_TITLE_HEIGHT = 22
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+
+
+def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances, truth: np.ndarray | None = None) -> np.ndarray:
+    """Grey photo, result, truth and boxes with their scores side by side, each at most 512 pixels high and wide.
+
+    Args:
+        gray: (H, W, 3) uint8.
+        result: (h, w, 3) uint8, of any size.
+        instances: those of the photo, which may have another size there.
+        truth: (h, w, 3) uint8, of any size, where there is one.
+    """
+    small = _fit(gray)
+    labels = [f'{score:.2f}' for score in instances.scores.tolist()]
+    boxes = _with_boxes(small, instances, labels)
+    found = f'{len(instances)} instance{"" if len(instances) == 1 else "s"}'
+    pictures = {'grey': small, 'colour': result, 'truth': truth, found: boxes}
+    size = small.shape[1::-1]
+    return _beside(
+        [
+            _titled(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), title)
+            for title, picture in pictures.items()
+            if picture is not None
+        ]
+    )
+
+
+def parse_rows(names: Sequence[str]) -> list[str]:
+    """Row names such as `conv3` from row names or the paper's layer numbers, 3 for conv3; each once.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    rows = {f'conv{name}' if name.isdecimal() else name: name for name in names}
+    for row, name in rows.items():
+        if row not in STAGE_NAMES:
+            raise ValueError(f'there is no layer {name!r}; known are {", ".join(STAGE_NAMES)}, or 3 for conv3')
+    return list(rows)
+
+
+@contextmanager
+def recorded_shares(model: InstColorizer, rows: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Within it every forward pass leaves the fusion weights of these rows in the dictionary it yields.
+
+    Yields:
+        {row: (shares of the fused images (N, 1, H, W), shares of their instances (R, 1, H, W))}.
+
+    Raises:
+        ValueError: the network does not fuse at one of the rows.
+    """
+    if missing := [row for row in rows if row not in model.fusion_net.fused_rows]:
+        fused = ', '.join(model.fusion_net.fused_rows) or 'no layer'
+        raise ValueError(f'there are no fusion weights at {", ".join(missing)}: this network fuses at {fused}')
+    shares: dict[str, tuple[Tensor, Tensor]] = {}
+    fusions: dict[str, Any] = {row: model.fusion_net.fusions[row] for row in rows}
+    handles = []
+    for row, fusion in fusions.items():
+        fusion.record = True
+        # args are the image's feature and the canvas with the instances' weights
+        handles.append(
+            fusion.register_forward_hook(lambda _, args, __, row=row: shares.update({row: args[1].shares()}))
+        )
+    try:
+        yield shares
+    finally:
+        for fusion, handle in zip(fusions.values(), handles, strict=True):
+            fusion.record = False
+            handle.remove()
+
+
+def fusion_sheet(gray: np.ndarray, instances: Instances, shares: Mapping[str, tuple[Tensor, Tensor]]) -> np.ndarray:
+    """The fusion's weight maps of one photo, as in the paper's Figures 6 and 9: a line a row of the network.
+
+    Bright is a share of one, dark of none. Of more than `MOST_MAPS` instances the first ones are shown.
+
+    Args:
+        gray: (H, W, 3) uint8.
+        instances: R instances of the photo.
+        shares: for each row of the network the photo's share (h, w) and its instances' (R, h, w), in 0..1.
+    """
+    small = _fit(gray, side=SHEET_SIDE // 2)
+    shown = instances[:MOST_MAPS]
+    numbers = [str(number) for number in range(1, len(shown) + 1)]
+    photo = _with_boxes(small, shown, numbers)
+    lines = []
+    for row, (image_share, instance_shares) in shares.items():
+        tiles = [_titled(photo, row), _titled(_heat(image_share, small), 'whole image')]
+        tiles += [
+            _titled(_heat(share, small), f'instance {number}')
+            for share, number in zip(instance_shares[:MOST_MAPS], numbers, strict=True)
+        ]
+        lines.append(_beside(tiles))
+    return np.vstack(lines)
+
+
+def _heat(share: Tensor, like: np.ndarray) -> np.ndarray:
+    """A map (h, w) of values in 0..1 as colours at the size of a picture (H, W, 3)."""
+    values = (share.float().clamp(0, 1) * 255).byte().cpu().numpy()
+    resized = cv2.resize(values, like.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return cv2.cvtColor(cv2.applyColorMap(resized, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+
+
+def _fit(image: np.ndarray, side: int = SHEET_SIDE) -> np.ndarray:
+    scale = min(1, side / max(image.shape[:2]))
+    size = [max(1, round(extent * scale)) for extent in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _titled(image: np.ndarray, title: str) -> np.ndarray:
+    """The picture under a white line with its title."""
+    strip = np.full((_TITLE_HEIGHT, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, title, (2, _TITLE_HEIGHT - 7), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([strip, image])
+
+
+def _beside(images: Sequence[np.ndarray]) -> np.ndarray:
+    gap = np.full((images[0].shape[0], _GAP, 3), 255, np.uint8)
+    return np.hstack([part for image in images for part in (image, gap)][:-1])
+
+
+def _with_boxes(small: np.ndarray, instances: Instances, labels: Sequence[str]) -> np.ndarray:
+    """A picture with the instances' boxes, from the size of their photo to its own; labels lie on top of all boxes."""
+    drawn = small.copy()
+    height, width = instances.image_size[0].tolist()
+    scale = np.array([small.shape[1] / width, small.shape[0] / height] * 2)
+    last = np.array(small.shape[1::-1] * 2) - 1
+    boxes = np.minimum((instances.boxes.cpu().numpy() * scale).round().astype(int), last).tolist()
+    colours = [_COLOURS[index % len(_COLOURS)] for index in range(len(boxes))]
+    for box, colour in zip(boxes, colours, strict=True):
+        cv2.rectangle(drawn, box[:2], box[2:], colour, 2)
+    for (x, y, *_), colour, label in zip(boxes, colours, labels, strict=True):
+        (width, height), _ = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
+        cv2.rectangle(drawn, (x, y), (x + width + 5, y + height + 6), colour, cv2.FILLED)
+        cv2.putText(drawn, label, (x + 3, y + height + 3), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return drawn

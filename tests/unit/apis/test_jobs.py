@@ -1,0 +1,225 @@
+import http.server
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from insta_colorization.apis.jobs import natural_key, plan
+from insta_colorization.imaging.photo import ImageReadError, write_photo
+
+GRAY = np.full((4, 6), 128, np.uint8)
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b'x')
+
+
+def names_of(jobs) -> list[str]:
+    return [Path(job.source).name for job in jobs]
+
+
+def targets_of(jobs, out_dir) -> list[str]:
+    return [str(job.target.relative_to(out_dir)) for job in jobs]
+
+
+class TestInputs:
+    def test_folder_lists_photos_in_numeric_order_and_nothing_else(self, tmp_path):
+        touch(tmp_path, 'frame10.png', 'frame9.PNG', 'frame1.jpg', 'notes.txt', '._frame1.jpg', 'deeper/frame2.png')
+        (tmp_path / 'folder.png').mkdir()
+
+        assert names_of(plan([tmp_path])) == ['frame1.jpg', 'frame9.PNG', 'frame10.png']
+
+    def test_recursive_folder(self, tmp_path):
+        touch(tmp_path, 'b/2.png', 'b/10.png', 'a.png', '.cache/hidden.png')
+
+        assert names_of(plan([tmp_path], recursive=True)) == ['a.png', '2.png', '10.png']
+
+    def test_pattern(self, tmp_path):
+        touch(tmp_path, 'b10.tif', 'b9.tif', 'c.png')
+
+        assert names_of(plan([str(tmp_path / 'b*.tif')])) == ['b9.tif', 'b10.tif']
+
+    def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(self, tmp_path):
+        touch(tmp_path, 'photo[1].png', 'photo1.png')
+
+        assert names_of(plan([tmp_path / 'photo[1].png'])) == ['photo[1].png']
+
+    def test_a_file_named_twice_is_done_once(self, tmp_path, monkeypatch):
+        touch(tmp_path, 'a.png')
+        monkeypatch.chdir(tmp_path)
+
+        assert len(plan(['a.png', tmp_path / 'a.png', '*.png', tmp_path])) == 1
+
+    def test_a_link_is_a_photo_of_its_own(self, tmp_path):
+        touch(tmp_path, 'frame1.png')
+        (tmp_path / 'frame2.png').symlink_to(tmp_path / 'frame1.png')
+
+        assert names_of(plan([tmp_path])) == ['frame1.png', 'frame2.png']
+
+    def test_arrays_keep_their_pixels(self):
+        jobs = plan([GRAY, GRAY])
+
+        assert [job.name for job in jobs] == ['array 0', 'array 1']
+        assert jobs[0].load().size == (4, 6)
+
+    def test_no_inputs_no_jobs(self):
+        assert plan([]) == []
+
+    @pytest.mark.parametrize(
+        ('item', 'kind', 'message'),
+        [
+            pytest.param('{}/none.png', FileNotFoundError, 'none.png does not exist', id='missing'),
+            pytest.param('{}/*.tif', FileNotFoundError, r'no file matches the pattern .*\*\.tif', id='pattern'),
+            pytest.param('{}', ValueError, 'holds no photo .*--recursive looks into', id='folder without photos'),
+            pytest.param('', ValueError, "but got ''", id='empty string'),
+            pytest.param(7, TypeError, 'but got int', id='number'),
+        ],
+    )
+    def test_what_is_no_input_is_named(self, tmp_path, item, kind, message):
+        touch(tmp_path, 'deeper/a.png')
+        item = item.format(tmp_path) if isinstance(item, str) else item
+
+        with pytest.raises(kind, match=message):
+            plan([item])
+
+
+class TestTargets:
+    def test_recursive_results_mirror_the_folder(self, tmp_path):
+        touch(tmp_path / 'album', 'a.jpg', 'x/a.jpg', 'x/y/a.jpg')
+        out = tmp_path / 'out'
+
+        assert targets_of(plan([tmp_path / 'album'], out, recursive=True), out) == ['a.png', 'x/a.png', 'x/y/a.png']
+
+    def test_recursive_pattern_mirrors_below_its_fixed_part(self, tmp_path):
+        touch(tmp_path / 'album', 'x/a.jpg', 'y/a.jpg')
+        out = tmp_path / 'out'
+
+        jobs = plan([str(tmp_path / 'album' / '*' / '*.jpg')], out, recursive=True)
+
+        assert targets_of(jobs, out) == ['x/a.png', 'y/a.png']
+
+    @pytest.mark.parametrize(
+        ('names', 'suffix', 'expected'),
+        [
+            pytest.param(['a.jpg', 'b.jpg'], '.png', ['a.png', 'b.png'], id='plain'),
+            pytest.param(['a.jpg', 'a.png', 'b.jpg'], '.png', ['a_jpg.png', 'a_png.png', 'b.png'], id='same stem'),
+            pytest.param(['x/a.jpg', 'y/a.jpg'], '.png', ['a_jpg.png', 'a_jpg-2.png'], id='same name'),
+            pytest.param(
+                ['a.jpg', 'a.png', 'a_jpg.tif'], '.png', ['a_jpg-2.png', 'a_png.png', 'a_jpg.png'], id='taken'
+            ),
+            pytest.param(
+                ['a.JPG', 'a.png', 'b.bmp', 'c'], 'same', ['a.jpg', 'a.png', 'b.png', 'c.png'], id='own suffix'
+            ),
+            pytest.param(['a.b.tif'], 'PNG', ['a.b.png'], id='two dots'),
+            pytest.param(['a', 'a.png'], '.png', ['a.png', 'a_png.png'], id='no suffix'),
+        ],
+    )
+    def test_every_photo_gets_a_name_of_its_own(self, tmp_path, names, suffix, expected):
+        touch(tmp_path / 'in', *names)
+        out = tmp_path / 'out'
+
+        jobs = plan([tmp_path / 'in' / name for name in names], out, suffix=suffix)
+
+        assert targets_of(jobs, out) == expected
+
+    def test_what_was_written_is_no_photo_of_the_next_run(self, tmp_path):
+        touch(tmp_path, 'a.jpg', 'x/b.jpg')
+        out = tmp_path / 'coloured'
+        first = plan([tmp_path], out, recursive=True)
+        for job in first:
+            touch(out, str(job.target.relative_to(out)))
+
+        again = plan([tmp_path], out, recursive=True)
+
+        assert [job.target for job in again] == [job.target for job in first]
+
+    def test_results_among_the_photos_of_a_folder_are_refused(self, tmp_path):
+        touch(tmp_path, 'a.jpg')
+
+        with pytest.raises(ValueError, match='results would lie among the photos of'):
+            plan([tmp_path], tmp_path / '.', suffix='same')
+
+    @pytest.mark.parametrize('suffix', ['same', '.png'])
+    def test_a_photo_is_never_replaced(self, tmp_path, suffix):
+        touch(tmp_path, 'a.png')
+
+        with pytest.raises(ValueError, match=r'would replace the photo .*a\.png'):
+            plan([tmp_path / 'a.png'], tmp_path, suffix=suffix)
+
+    def test_a_photo_is_never_replaced_by_the_result_of_another(self, tmp_path):
+        touch(tmp_path, 'album/x/a.jpg', 'out/x/a.png')
+        (tmp_path / 'link').symlink_to(tmp_path / 'out')
+
+        with pytest.raises(ValueError, match=r'result of .*a\.jpg would replace the photo .*a\.png'):
+            plan([tmp_path / 'album', tmp_path / 'out/x/a.png'], tmp_path / 'link', recursive=True)
+
+    def test_beside_its_photo_a_result_of_another_format_is_fine(self, tmp_path):
+        touch(tmp_path, 'a.jpg')
+
+        assert plan([tmp_path / 'a.jpg'], tmp_path)[0].target == tmp_path / 'a.png'
+
+    def test_unknown_format(self):
+        with pytest.raises(ValueError, match=r"one of png, jpg, .* or same, but got 'gif'"):
+            plan([], suffix='gif')
+
+
+@pytest.mark.parametrize(
+    ('names', 'expected'),
+    [
+        pytest.param(['f10', 'f9', 'f1'], ['f1', 'f9', 'f10'], id='numbers'),
+        pytest.param(['f2b', 'f2a', 'f10a'], ['f2a', 'f2b', 'f10a'], id='text behind numbers'),
+        pytest.param(['f007', 'f7', 'f6'], ['f6', 'f007', 'f7'], id='leading zeros'),
+        pytest.param(['b', 'A', 'a', '1'], ['1', 'A', 'a', 'b'], id='case'),
+        pytest.param(['x10/f1', 'x9/f2'], ['x9/f2', 'x10/f1'], id='folders'),
+    ],
+)
+def test_natural_key(names, expected):
+    assert [str(path) for path in sorted(map(Path, names), key=natural_key)] == expected
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a server of the files in `tmp_path`."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, directory=str(tmp_path), **kwargs)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Quiet) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{running.server_port}'
+        running.shutdown()
+
+
+class TestUrl:
+    def test_is_read_and_gives_the_result_its_name(self, tmp_path, server):
+        write_photo(GRAY, tmp_path / 'my photo.png')
+
+        (job,) = plan([f'{server}/my%20photo.png?size=1'], tmp_path / 'out', suffix='same')
+
+        assert job.target == tmp_path / 'out' / 'my photo.png'
+        assert job.load().size == (4, 6)
+
+    def test_without_a_name(self, tmp_path, server):
+        (job,) = plan([server], tmp_path, suffix='same')
+
+        assert job.target == tmp_path / 'photo.png'
+
+    @pytest.mark.parametrize('name', ['none.png', 'no photo.png'])
+    def test_that_cannot_be_read_is_named_with_the_reason(self, server, name):
+        (job,) = plan([f'{server}/{name}'])
+
+        with pytest.raises(ImageReadError, match=f'cannot read http.*{name}: .+'):
+            job.load()
+
+    def test_of_no_server(self):
+        (job,) = plan(['http://127.0.0.1:9/a.png'])
+
+        with pytest.raises(ImageReadError, match=r'cannot read .*a\.png: .*refused'):
+            job.load()

@@ -1,0 +1,689 @@
+import json
+import pickle
+import re
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader, Runner
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from insta_colorization.checkpoints import io as checkpoints
+from insta_colorization.checkpoints.io import (
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    load_from_local,
+    load_into,
+    save_checkpoint,
+)
+from insta_colorization.checkpoints.layouts import FUSIONS, MODULES
+from insta_colorization.models import STAGES, ImageColorizer, InstColorizer
+from insta_colorization.registry import SCOPE
+from insta_colorization.structures import ColorizationSample
+
+GOLDEN = Path(__file__).resolve().parents[2] / 'golden'
+NARROW = 16
+WIDTH = 1 / NARROW
+
+
+def recorded(name: str, narrowing: int = NARROW) -> dict[str, tuple[int, ...]]:
+    """A published checkpoint's names and shapes; its channels divided, all other sizes kept."""
+    table = json.loads((GOLDEN / f'{name}_keys.json').read_text())
+    return {
+        key: tuple(size // narrowing if size >= 64 and size != 529 else size for size in shape)
+        for key, shape in table.items()
+    }
+
+
+def fake(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.tensor(seed) if name.endswith('num_batches_tracked') else torch.rand(shape, generator=generator)
+        for name, shape in shapes.items()
+    }
+
+
+def in_mmagic_names(files: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What MMagic's port renamed: the network's prefix, and single layers lost their Sequential."""
+    prefixes = {'GComp': 'image_model', 'G': 'instance_model', 'GF': 'fusion_model'}
+    return {
+        f'{prefix}.' + re.sub(r'^(model\w*(?:up|short\d+|_class))\.0\.', r'\1.', name): value
+        for file, prefix in prefixes.items()
+        for name, value in files[file].items()
+    }
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def narrow_model(width: float = WIDTH) -> InstColorizer:
+    trunk = {'type': 'ColorizationBackbone', 'width': width}
+    return InstColorizer(trunk, trunk, {'type': 'FusionNetwork', 'width': width})
+
+
+def narrow_image_model(width: float = WIDTH, **kwargs) -> ImageColorizer:
+    return ImageColorizer({'type': 'ColorizationBackbone', 'width': width}, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        yield
+
+
+@pytest.fixture
+def files() -> dict[str, dict[str, Tensor]]:
+    trunk = recorded('insta_G')
+    return {'GComp': fake(trunk, 1), 'G': fake(trunk, 2), 'GF': fake(recorded('insta_GF'), 3)}
+
+
+@pytest.fixture
+def folder(files, tmp_path) -> Path:
+    path = tmp_path / 'published'
+    path.mkdir()
+    for name, entries in files.items():
+        torch.save(entries, path / f'latest_net_{name}.pth')
+    return path
+
+
+@pytest.fixture
+def ours(folder) -> Checkpoint:
+    return load_checkpoint(folder)
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_three_files_are_a_whole_colorizer(ours):
+    assert ours.layout == 'instacolorization'
+    assert ours.networks == ('image_net', 'instance_net', 'fusion_net')
+    assert ours.width == WIDTH
+    shapes = {name: value.shape for name, value in narrow_model().state_dict().items()}
+    assert {name: value.shape for name, value in ours.state_dict.items()} == shapes
+
+
+@pytest.mark.parametrize(
+    ('file', 'theirs', 'name'),
+    [
+        ('GComp', 'model4.0.weight', 'image_net.stages.conv4.0.weight'),
+        ('GComp', 'model4.6.running_var', 'image_net.stages.conv4.6.running_var'),
+        ('GComp', 'model10.1.bias', 'image_net.stages.conv10.1.bias'),
+        ('G', 'model8up.0.weight', 'instance_net.stages.up8.up.weight'),
+        ('G', 'model3short8.0.bias', 'instance_net.stages.up8.skip.bias'),
+        ('G', 'model1short10.0.weight', 'instance_net.stages.up10.skip.weight'),
+        ('G', 'model_class.0.weight', 'instance_net.class_head.weight'),
+        ('GF', 'model_out.0.bias', 'fusion_net.ab_head.0.bias'),
+        ('GF', 'weight_layer.simple_bg_conv.2.weight', 'fusion_net.fusions.conv1.image_weight.2.weight'),
+        ('GF', 'weight_layer8_1.simple_instance_conv.0.weight', 'fusion_net.fusions.up8.crop_weight.0.weight'),
+        ('GF', 'weight_layer8_2.simple_instance_conv.4.bias', 'fusion_net.fusions.conv8.crop_weight.4.bias'),
+        ('GF', 'weight_layer10_2.simple_bg_conv.0.bias', 'fusion_net.fusions.conv10.image_weight.0.bias'),
+    ],
+    ids=lambda value: str(value),
+)
+def test_names(files, ours, file, theirs, name):
+    assert torch.equal(ours.state_dict[name], files[file][theirs])
+
+
+def test_tables_cover_every_row():
+    assert list(FUSIONS) == [row.name for row in STAGES]
+    assert {module.split('.')[1] for module in MODULES if module.startswith('stages.')} == set(FUSIONS)
+
+
+def test_mmagic_gives_the_same_tensors(files, ours, tmp_path):
+    entries = in_mmagic_names(files)
+    assert {name: tuple(value.shape) for name, value in entries.items()} == recorded('mmagic')
+    torch.save({'state_dict': entries, 'meta': {'epoch': 3}}, tmp_path / 'wrapped.pth')
+    torch.save(entries, tmp_path / 'bare.pth')
+    wrapped, bare = load_checkpoint(tmp_path / 'wrapped.pth'), load_checkpoint(tmp_path / 'bare.pth')
+    assert wrapped.layout == bare.layout == 'mmagic'
+    assert wrapped.metadata == {'epoch': '3'}
+    assert same(wrapped.state_dict, ours.state_dict)
+    assert same(bare.state_dict, ours.state_dict)
+
+
+@pytest.mark.parametrize('wrapped', ['GF', 'GComp', 'G'])
+def test_a_leading_module_is_taken_off(files, folder, ours, wrapped):
+    entries = {f'module.{name}': value for name, value in files[wrapped].items()}
+    torch.save(entries, folder / f'latest_net_{wrapped}.pth')
+    assert same(load_checkpoint(folder).state_dict, ours.state_dict)
+
+
+def test_files_given_one_by_one(folder, ours):
+    paths = [folder / f'latest_net_{name}.pth' for name in ('GF', 'G', 'GComp')]
+    assert same(load_checkpoint(paths).state_dict, ours.state_dict)
+
+
+def test_folder_of_safetensors(files, ours, tmp_path):
+    for name, entries in files.items():
+        save_file(entries, tmp_path / f'latest_net_{name}.safetensors', metadata={'from': name})
+    checkpoint = load_checkpoint(tmp_path)
+    assert same(checkpoint.state_dict, ours.state_dict)
+    assert checkpoint.metadata['from'] in files
+
+
+def test_folder_with_the_full_image_network_only(folder, ours):
+    for name in ('G', 'GF'):
+        (folder / f'latest_net_{name}.pth').unlink()
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.networks == ('image_net',)
+    assert all(torch.equal(value, ours.state_dict[name]) for name, value in checkpoint.state_dict.items())
+
+
+def test_a_lone_trunk_is_the_full_image_network(files, folder):
+    checkpoint = load_checkpoint(folder / 'latest_net_G.pth')
+    assert (checkpoint.networks, checkpoint.layout) == (('image_net',), 'siggraph17')
+    assert torch.equal(checkpoint.state_dict['image_net.stages.conv1.0.weight'], files['G']['model1.0.weight'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'centre'),
+    [('siggraph17-df00044c.pth', 0.0), ('caffemodel.pth', 0.0), ('latest_net_G.pth', 0.5), ('pytorch.pth', 0.5)],
+)
+def test_siggraph17_without_counters(files, tmp_path, name, centre):
+    entries = {key: value for key, value in files['G'].items() if not key.endswith('num_batches_tracked')}
+    assert len(entries) < len(files['G'])
+    torch.save(entries, tmp_path / name)
+    checkpoint = load_checkpoint(tmp_path / name)
+    assert checkpoint.mask_centre == centre
+    model = narrow_image_model(mask_centre=centre)
+    load_into(model, checkpoint)
+    assert model.state_dict()['image_net.stages.conv9.3.num_batches_tracked'] == 0
+    assert torch.equal(model.image_net.stages['conv9'][1].weight, files['G']['model9.1.weight'])
+
+
+def test_mask_centre_survives_conversion(files, tmp_path):
+    torch.save(files['G'], tmp_path / 'siggraph17.pth')
+    checkpoint = load_checkpoint(tmp_path / 'siggraph17.pth')
+    path = tmp_path / 'renamed.safetensors'
+    save_checkpoint(checkpoint.state_dict, path, metadata={'mask_centre': str(checkpoint.mask_centre)})
+    assert load_checkpoint(path).mask_centre == 0
+    with pytest.warns(UserWarning, match='mask_centre=0, but the model has 0.5'):
+        load_into(narrow_image_model(), load_checkpoint(path))
+
+
+@pytest.mark.parametrize('width', [1 / 16, 0.1, 0.3492])
+def test_width_is_found_from_the_channels(tmp_path, width):
+    save_checkpoint(narrow_image_model(width).state_dict(), tmp_path / 'a.safetensors')
+    checkpoint = load_checkpoint(tmp_path / 'a.safetensors')
+    load_into(narrow_image_model(checkpoint.width), checkpoint)
+    assert checkpoint.width == pytest.approx(width, abs=0.003)
+
+
+def test_other_inner_channels(tmp_path):
+    model = narrow_model()
+    model.fusion_net = checkpoints_fusion = InstColorizer(
+        *[{'type': 'ColorizationBackbone', 'width': WIDTH}] * 2,
+        {'type': 'FusionNetwork', 'width': WIDTH, 'fusion': {'inner_channels': 4}},
+    ).fusion_net
+    save_checkpoint(model.state_dict(), tmp_path / 'a.pth', 'mmagic')
+    weights = load_checkpoint(tmp_path / 'a.pth').state_dict
+    name = 'fusions.up9.image_weight.0.weight'
+    assert torch.equal(weights[f'fusion_net.{name}'], checkpoints_fusion.state_dict()[name])
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def test_instacolorization_there_and_back(files, folder, ours, tmp_path):
+    written = save_checkpoint(ours.state_dict, tmp_path / 'back', 'instacolorization')
+    assert sorted(path.name for path in written) == sorted(path.name for path in folder.iterdir())
+    for name, entries in files.items():
+        back = torch.load(tmp_path / 'back' / f'latest_net_{name}.pth', weights_only=True)
+        if name == 'GF':  # as the published code loads it: into the data-parallel wrapper
+            back = {key.removeprefix('module.'): value for key, value in back.items() if key.startswith('module.')}
+            unused = {key for key in entries if key.startswith('weight_layerout.')}
+            assert len(unused) == 12
+            assert all(back[key].shape == entries[key].shape and not back[key].any() for key in unused)
+            back = {key: entries[key] if key in unused else value for key, value in back.items()}
+        assert same(back, entries)
+
+
+def test_mmagic_there_and_back(files, ours, tmp_path):
+    save_checkpoint(ours.state_dict, tmp_path / 'mmagic.pth', 'mmagic')
+    back = torch.load(tmp_path / 'mmagic.pth', weights_only=True)['state_dict']
+    assert len(back) == 489
+    expected = in_mmagic_names(files)
+    unused = {name for name in expected if 'weight_layerout' in name}
+    assert not any(back[name].any() for name in unused)
+    assert same({name: expected[name] if name in unused else value for name, value in back.items()}, expected)
+    assert same(load_checkpoint(tmp_path / 'mmagic.pth').state_dict, ours.state_dict)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_our_files(ours, tmp_path, suffix):
+    metadata = {'settings': json.dumps({'size': 256}), 'mask_centre': '0.5'}
+    assert save_checkpoint(ours.state_dict, tmp_path / f'new/a{suffix}', metadata=metadata) == [
+        tmp_path / f'new/a{suffix}'
+    ]
+    back = load_checkpoint(tmp_path / f'new/a{suffix}')
+    assert same(back.state_dict, ours.state_dict)
+    assert (back.layout, back.metadata, back.width, back.networks) == ('ours', metadata, WIDTH, ours.networks)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_half_on_disk_is_float32_in_memory(ours, tmp_path, suffix):
+    full, half = tmp_path / f'full{suffix}', tmp_path / f'half{suffix}'
+    save_checkpoint(ours.state_dict, full)
+    save_checkpoint(ours.state_dict, half, half=True)
+    assert half.stat().st_size < 0.65 * full.stat().st_size
+    for name, value in load_checkpoint(half).state_dict.items():
+        assert value.dtype == ours.state_dict[name].dtype
+        assert torch.allclose(value.float(), ours.state_dict[name].float(), atol=1e-3)
+
+
+def test_variances_past_the_range_of_float16_survive_it(ours, tmp_path):
+    name = 'image_net.stages.conv4.6.running_var'
+    large = {**ours.state_dict, name: torch.full_like(ours.state_dict[name], 198_220.0)}
+    save_checkpoint(large, tmp_path / 'a.safetensors', half=True)
+    assert torch.equal(load_checkpoint(tmp_path / 'a.safetensors').state_dict[name], large[name])
+
+
+def test_channels_last_and_shared_tensors_are_saved(tmp_path):
+    model = narrow_model().to(memory_format=torch.channels_last)
+    model.instance_net = model.image_net
+    save_checkpoint(model.state_dict(), tmp_path / 'a.safetensors')
+    assert same(load_checkpoint(tmp_path / 'a.safetensors').state_dict, dict(model.state_dict()))
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_file_is_as_readable_as_any_other(ours, tmp_path, suffix):
+    (tmp_path / 'other').touch()
+
+    (path,) = save_checkpoint(ours.state_dict, tmp_path / f'a{suffix}')
+
+    assert path.stat().st_mode == (tmp_path / 'other').stat().st_mode
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_what_the_fusion_network_has_of_the_full_image_network_is_stored_once(ours, tmp_path, half):
+    weights = dict(ours.state_dict)
+    kept = ('fusion_net.fusions.', 'fusion_net.stages.conv10.', 'fusion_net.ab_head.')
+    for name in ours.state_dict:
+        if name.startswith('fusion_net.') and not name.startswith(kept):
+            weights[name] = weights[name.replace('fusion_net.', 'image_net.', 1)]
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(weights, path, metadata={'input_size': '128'}, half=half)
+
+    with safe_open(path, framework='pt') as file:
+        stored = set(file.keys())
+    of_fusion = {name for name in stored if name.startswith('fusion_net.')}
+    assert of_fusion == {name for name in weights if name.startswith(kept)}
+    assert {name for name in weights if not name.startswith('fusion_net.')} <= stored
+    back = load_checkpoint(path)
+    assert back.metadata == {'input_size': '128'}
+    if half:
+        weights = {n: v.half().float() if v.is_floating_point() and 'var' not in n else v for n, v in weights.items()}
+    assert same(back.state_dict, weights)
+    model = narrow_model()
+    model.load_state_dict(load_from_local(str(path))['state_dict'])
+    assert same(dict(model.state_dict()), weights)
+
+
+def test_an_incomplete_fusion_network_is_not_made_up(ours, tmp_path):
+    lacking = 'fusion_net.stages.conv4.0.weight'
+    save_file({name: value for name, value in ours.state_dict.items() if name != lacking}, tmp_path / 'a.safetensors')
+    with pytest.raises(CheckpointError, match=lacking):
+        load_checkpoint(tmp_path / 'a.safetensors')
+
+
+def test_a_failed_write_leaves_the_old_file(ours, tmp_path, monkeypatch):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(b'old')
+
+    def full_disk(content, target):
+        Path(target).write_bytes(b'half a file')
+        raise OSError('no space left on device')
+
+    monkeypatch.setattr(checkpoints.torch, 'save', full_disk)
+    with pytest.raises(OSError, match='no space'):
+        save_checkpoint(ours.state_dict, path)
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ['a.pth']
+    assert path.read_bytes() == b'old'
+
+
+def test_saving_is_strict(ours, tmp_path):
+    weights = dict(ours.state_dict)
+    del weights['fusion_net.stages.conv7.4.bias']
+    with pytest.raises(CheckpointError, match=r'lacks fusion_net\.stages\.conv7\.4\.bias'):
+        save_checkpoint(weights, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r"'a\.bin'"):
+        save_checkpoint(ours.state_dict, tmp_path / 'a.bin')
+    with pytest.raises(CheckpointError, match="'siggraph17'"):
+        save_checkpoint(ours.state_dict, tmp_path / 'a.pth', 'siggraph17')
+    large = {**ours.state_dict, 'image_net.class_head.bias': torch.full((529,), 1e5)}
+    with pytest.raises(CheckpointError, match=r'image_net\.class_head\.bias reaches 100000'):
+        save_checkpoint(large, tmp_path / 'a.pth', half=True)
+    assert not list(tmp_path.glob('*a.*'))
+
+
+# Errors -------------------------------------------------------------------------------------------------------------
+
+
+class Malicious:
+    def __reduce__(self):
+        return print, ('code from a checkpoint ran',)
+
+
+def test_code_is_refused(tmp_path, capsys):
+    torch.save({'state_dict': {'model1.0.weight': Malicious()}}, tmp_path / 'evil.pth')
+    (tmp_path / 'raw.pth').write_bytes(pickle.dumps(Malicious(), protocol=2))
+    for name in ('evil.pth', 'raw.pth'):
+        with pytest.raises(CheckpointError, match=rf'{name} is refused: it holds code \(print\)'):
+            load_checkpoint(tmp_path / name)
+    assert capsys.readouterr().out == ''
+
+
+class Sneaky:
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_the_runners_bookkeeping_opens_no_other_door(tmp_path):
+    torch.save({'state_dict': {}, 'message_hub': Sneaky()}, tmp_path / 'sneaky.pth')
+    with pytest.raises(CheckpointError, match=r'sneaky\.pth is refused: it holds code \(getattr\)'):
+        load_checkpoint(tmp_path / 'sneaky.pth')
+
+
+def test_a_program_is_refused(tmp_path):
+    torch.jit.script(nn.Conv2d(1, 1, 1)).save(tmp_path / 'program.pth')
+    with pytest.raises(CheckpointError, match='TorchScript'):
+        load_checkpoint(tmp_path / 'program.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_damaged_files(ours, tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    save_checkpoint(ours.state_dict, path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b'no checkpoint at all\n', b'colours\nof nature\n'):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf'a{suffix} \({len(content)} bytes\) is truncated'):
+            load_checkpoint(path)
+    path.write_bytes(b'')
+    with pytest.raises(CheckpointError, match='is empty'):
+        load_checkpoint(path)
+    path.unlink()
+    with pytest.raises(CheckpointError, match='does not exist'):
+        load_checkpoint(path)
+
+
+def test_no_weights_inside(tmp_path):
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(CheckpointError, match=r'list\.pth holds no weights, but a list'):
+        load_checkpoint(tmp_path / 'list.pth')
+
+
+def test_another_model(tmp_path):
+    torch.save(nn.Transformer(8, 1, 1, 1, 8).state_dict(), tmp_path / 'words.pth')
+    with pytest.raises(
+        CheckpointError, match=r'words\.pth is the checkpoint of another model: its .*encoder\.layers\.0'
+    ):
+        load_checkpoint(tmp_path / 'words.pth')
+
+
+def test_unknown_missing_and_misshapen_entries(files, folder):
+    entries = files['GF']
+    entries['model1.0.extra'] = torch.zeros(1)
+    del entries['model7.0.weight']
+    for number in range(5):
+        del entries[f'weight_layer{number + 3}.simple_bg_conv.0.bias']
+    entries['model_out.0.weight'] = torch.zeros(3, 8, 1, 1)
+    torch.save(entries, folder / 'latest_net_GF.pth')
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    message = str(caught.value)
+    assert str(folder / 'latest_net_GF.pth') in message
+    assert "resembles the layout 'instacolorization' (fusion_net) most" in message
+    assert 'lacks model7.0.weight, weight_layer3.simple_bg_conv.0.bias, ' in message
+    assert 'and 3 more' in message
+    assert 'has unknown model1.0.extra' in message
+    assert 'has misshapen model_out.0.weight (3, 8, 1, 1) instead of (2, 8, 1, 1)' in message
+
+
+def test_a_value_that_is_no_tensor(files, tmp_path):
+    files['G']['model1.0.bias'] = 3
+    torch.save(files['G'], tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'has misshapen model1\.0\.bias int instead of \(4,\)'):
+        load_checkpoint(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    ('gone', 'message'),
+    [
+        (['GComp'], r'holds latest_net_G\.pth, latest_net_GF\.pth but lacks latest_net_GComp\.pth'),
+        (['GF'], r'but lacks latest_net_GF\.pth; '),
+        (['GComp', 'GF'], r'but lacks latest_net_GComp\.pth and latest_net_GF\.pth; to use one file'),
+        (['GComp', 'G', 'GF'], 'holds no checkpoint'),
+    ],
+    ids=lambda value: '-'.join(value) if isinstance(value, list) else '',
+)
+def test_incomplete_folders(folder, gone, message):
+    for name in gone:
+        (folder / f'latest_net_{name}.pth').unlink()
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_confused_files(files, folder):
+    save_file(files['G'], folder / 'latest_net_G.safetensors')
+    with pytest.raises(CheckpointError, match=r'both latest_net_G\.pth and latest_net_G\.safetensors'):
+        load_checkpoint(folder)
+    with pytest.raises(CheckpointError, match='both named as the instance_net'):
+        load_checkpoint([folder / 'latest_net_G.pth', folder / 'latest_net_G.safetensors'])
+    with pytest.raises(CheckpointError, match='the names decide'):
+        load_checkpoint([folder / 'latest_net_G.pth', folder / 'other.pth'])
+    with pytest.raises(CheckpointError, match='no checkpoint was given'):
+        load_checkpoint([])
+    (folder / 'latest_net_G.safetensors').unlink()
+    torch.save(files['G'], folder / 'latest_net_GF.pth')
+    with pytest.raises(CheckpointError, match='should hold the fusion_net by its name, but it holds a trunk'):
+        load_checkpoint(folder)
+
+
+def test_networks_of_different_widths(folder, tmp_path):
+    torch.save(fake(recorded('insta_G', 8), 1), folder / 'latest_net_GComp.pth')
+    with pytest.raises(CheckpointError, match=r'different widths: image_net 0\.125, instance_net 0\.0625'):
+        load_checkpoint(folder)
+
+
+# Into a model -------------------------------------------------------------------------------------------------------
+
+
+def test_load_into(ours):
+    model = narrow_model()
+    load_into(model, ours)
+    assert same(dict(model.state_dict()), ours.state_dict)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda ours: load_into(narrow_image_model(), ours), 'also holds instance_net and fusion_net, which Image'),
+        (lambda ours: load_into(narrow_image_model(), ours, ['instance_net']), 'ImageColorizer has only image_net'),
+        (lambda ours: load_into(narrow_model(1 / 8), ours), r'image_net of .* has width 0\.0625, .* has 0\.125'),
+    ],
+    ids=['lacking network', 'asked-for network', 'width'],
+)
+def test_load_into_the_wrong_model(ours, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        change(ours)
+
+
+def test_load_into_needs_every_network(folder):
+    checkpoint = load_checkpoint(folder / 'latest_net_GComp.pth')
+    model = narrow_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match='has no instance_net and no fusion_net, which InstColorizer needs'):
+        load_into(model, checkpoint)
+    assert same(before, dict(model.state_dict()))
+    load_into(model, checkpoint, networks=['image_net'])
+    after = dict(model.state_dict())
+    assert all(torch.equal(after[name], checkpoint.state_dict.get(name, before[name])) for name in after)
+
+
+@pytest.mark.parametrize('wrapped', [False, True], ids=['plain', 'module.'])
+@pytest.mark.parametrize('layout', ['ours', 'mmagic'])
+def test_load_state_dict_knows_the_layouts(files, ours, layout, wrapped):
+    entries = ours.state_dict if layout == 'ours' else in_mmagic_names(files)
+    model = narrow_model()
+    model.load_state_dict({f'module.{name}' if wrapped else name: value for name, value in entries.items()})
+    assert same(dict(model.state_dict()), ours.state_dict)
+
+
+def test_load_state_dict_inside_another_module(files, ours):
+    outer = nn.ModuleDict({'inner': narrow_model(), 'other': nn.Linear(1, 1)})
+    entries = {f'inner.{name}': value for name, value in in_mmagic_names(files).items()}
+    outer.load_state_dict({**entries, 'other.weight': torch.ones(1, 1), 'other.bias': torch.ones(1)})
+    assert same(dict(outer['inner'].state_dict()), ours.state_dict)
+    assert outer['other'].weight.item() == 1
+
+
+@pytest.mark.parametrize('strict', [True, False])
+def test_load_state_dict_never_loads_in_part(ours, strict):
+    part = {name: value for name, value in ours.state_dict.items() if name.startswith('image_net.')}
+    model = narrow_model()
+    with pytest.raises(CheckpointError, match=r'the state dict holds image_net \(stage 1\), but InstColorizer'):
+        model.load_state_dict(part, strict=strict)
+    with pytest.raises(CheckpointError, match='another model'):
+        model.load_state_dict({'a': torch.zeros(1)}, strict=strict)
+
+
+# Through MMEngine ---------------------------------------------------------------------------------------------------
+
+
+def runner(model: nn.Module, tmp_path: Path, **kwargs) -> Runner:
+    name = f'{tmp_path.name}_{time.monotonic_ns()}'
+    return Runner(model, work_dir=str(tmp_path / 'work'), experiment_name=name, default_scope=SCOPE, **kwargs)
+
+
+@pytest.mark.parametrize('layout', ['instacolorization', 'mmagic', 'ours'])
+def test_runner_loads_from_every_layout(files, folder, ours, tmp_path, layout):
+    path = {'instacolorization': folder, 'mmagic': tmp_path / 'a.pth', 'ours': tmp_path / 'a.safetensors'}[layout]
+    if path != folder:
+        save_checkpoint(ours.state_dict, path, layout)
+    model = narrow_model()
+    runner(model, tmp_path, load_from=str(path)).load_or_resume()
+    assert same(dict(model.state_dict()), ours.state_dict)
+
+
+def test_runner_starts_from_siggraph17(files, folder, tmp_path):
+    model = narrow_image_model()
+    runner(model, tmp_path, load_from=str(folder / 'latest_net_G.pth')).load_or_resume()
+    assert torch.equal(model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
+
+
+@pytest.mark.parametrize(
+    'case', ['too few networks', 'too many networks', 'other model', 'other width', 'lacks an entry']
+)
+def test_runner_never_loads_in_part(folder, ours, tmp_path, case):
+    model, path = narrow_model(), tmp_path / 'a.pth'
+    match case:
+        case 'too few networks':
+            path, message = folder / 'latest_net_G.pth', r'latest_net_G\.pth holds image_net \(stage 1\), but Inst'
+        case 'too many networks':
+            model, path, message = narrow_image_model(), folder, 'published also holds instance_net'
+        case 'other model':
+            torch.save(nn.Linear(2, 2).state_dict(), path)
+            message = r'a\.pth is the checkpoint of another model'
+        case 'other width':
+            model, path, message = narrow_model(1 / 8), folder, r'published has width 0\.0625'
+        case 'lacks an entry':
+            weights = dict(ours.state_dict)
+            del weights['image_net.ab_head.0.bias']
+            torch.save({'state_dict': weights}, path)
+            message = r'a\.pth does not fit InstColorizer: it lacks image_net\.ab_head\.0\.bias'
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        runner(model, tmp_path, load_from=str(path)).load_or_resume()
+    assert same(before, dict(model.state_dict()))
+
+
+def training(tmp_path: Path, iterations: int, **kwargs) -> Runner:
+    photos = [
+        {'inputs': {'image': torch.full((3, 16, 16), 40 * i, dtype=torch.uint8)}, 'data_samples': ColorizationSample()}
+        for i in range(4)
+    ]
+    model = narrow_image_model()
+    run = runner(
+        model,
+        tmp_path,
+        train_dataloader={
+            'dataset': photos,
+            'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+            'batch_size': 2,
+            'collate_fn': {'type': 'pseudo_collate'},
+        },
+        train_cfg={'by_epoch': False, 'max_iters': iterations},
+        optim_wrapper={'optimizer': {'type': 'Adam', 'lr': 1e-3}},
+        param_scheduler={'type': 'ConstantLR', 'by_epoch': False},
+        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2}},
+        custom_hooks=[{'type': 'insta_colorization.RecalibratedEMAHook', 'recalibration_batches': 1}],
+        **kwargs,
+    )
+    run.train()
+    return run
+
+
+def test_the_runners_own_files(tmp_path):
+    training(tmp_path, 2)
+    path = tmp_path / 'work' / 'iter_2.pth'
+    averaged = torch.load(path, weights_only=False)['state_dict']
+    checkpoint = load_checkpoint(path)
+    assert same(checkpoint.state_dict, dict(averaged))
+    assert (checkpoint.layout, checkpoint.networks, checkpoint.width) == ('ours', ('image_net',), WIDTH)
+    assert checkpoint.metadata['iter'] == '2'
+    resumed = training(tmp_path, 4, load_from=str(path), resume=True)
+    assert (resumed.iter, resumed.optim_wrapper.optimizer.state_dict()['state'][0]['step']) == (4, 4)
+
+
+def test_pretrained_init_takes_one_network_of_a_folder(files, folder):
+    init_cfg = {'type': 'Pretrained', 'checkpoint': str(folder), 'prefix': 'instance_net'}
+    model = ImageColorizer({'type': 'ColorizationBackbone', 'width': WIDTH, 'init_cfg': init_cfg})
+    model.init_weights()
+    assert torch.equal(model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
+
+
+@pytest.mark.parametrize('content', ['flat', 'wrapped', 'list'])
+def test_other_models_pass_through_mmengines_loader(tmp_path, content):
+    weights = nn.Linear(2, 3).state_dict()
+    stored = {'flat': weights, 'wrapped': {'state_dict': weights, 'meta': {'classes': ['a']}}, 'list': [1, 2]}[content]
+    torch.save(stored, tmp_path / 'a.pth')
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'), map_location='cpu')
+    if content == 'list':
+        assert loaded == [1, 2]
+        return
+    assert loaded.keys() == stored.keys()
+    assert same(loaded.get('state_dict', loaded), weights)
+    assert loaded.get('meta') == stored.get('meta')
+
+
+def test_the_loader_names_what_is_wrong(tmp_path):
+    torch.save({'a': Malicious()}, tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match='holds code'):
+        load_from_local(str(tmp_path / 'evil.pth'))
+    with pytest.raises(CheckpointError, match='does not exist'):
+        load_from_local(str(tmp_path / 'none.pth'))
+
+
+@pytest.mark.slow
+def test_full_width(tmp_path):
+    trunk, fusion = recorded('insta_G', 1), recorded('insta_GF', 1)
+    files = {'GComp': fake(trunk, 1), 'G': fake(trunk, 2), 'GF': fake(fusion, 3)}
+    for name, entries in files.items():
+        torch.save(entries, tmp_path / f'latest_net_{name}.pth')
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint.width == 1
+    model = InstColorizer()
+    load_into(model, checkpoint)
+    assert same(dict(model.state_dict()), checkpoint.state_dict)
+    save_checkpoint(checkpoint.state_dict, tmp_path / 'mmagic.pth', 'mmagic')
+    written = torch.load(tmp_path / 'mmagic.pth', weights_only=True)['state_dict']
+    assert {name: tuple(value.shape) for name, value in written.items()} == recorded('mmagic', 1)
+    assert same(load_checkpoint(tmp_path / 'mmagic.pth').state_dict, checkpoint.state_dict)

@@ -1,0 +1,63 @@
+import pytest
+from mmengine.config import Config
+
+from insta_colorization.utils.configs import DEFAULT_CONFIG, PUBLISHED_CONFIG, config_folder, find_config, load_config
+
+RECIPES = sorted(path.stem for path in config_folder().rglob('*.py') if '_base_' not in path.parts)
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_every_recipe_is_found_by_its_name_and_has_a_model(name):
+    assert find_config(name) == find_config(f'{name}.py')
+    assert load_config(name).model.type in ('ImageColorizer', 'InstanceColorizer', 'InstColorizer')
+
+
+@pytest.mark.parametrize('name', [DEFAULT_CONFIG, PUBLISHED_CONFIG])
+def test_recipes_that_the_code_names_are_there(name):
+    assert name in RECIPES
+
+
+def test_a_path_comes_before_a_name(tmp_path, monkeypatch):
+    (tmp_path / PUBLISHED_CONFIG).write_text('model = dict()')
+    monkeypatch.chdir(tmp_path)
+
+    assert find_config(PUBLISHED_CONFIG).resolve() == tmp_path / PUBLISHED_CONFIG
+
+
+@pytest.mark.parametrize(
+    'name', ['insta_ful_cocostuff', 'elsewhere/insta_full_cocostuff_256x256.py', 'insta_full_cocostuff_256x256.yaml']
+)
+def test_an_unknown_config_lists_close_names(name):
+    with pytest.raises(FileNotFoundError, match=f'config {name} does not exist; close .*insta_full_cocostuff_256x256'):
+        find_config(name)
+
+
+def test_a_name_like_no_other_lists_all():
+    with pytest.raises(FileNotFoundError) as error:
+        find_config('%%%')
+
+    assert all(name in str(error.value) for name in RECIPES)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        pytest.param('a.py', 'model = dict(', r'a\.py cannot be used: ', id='broken'),
+        pytest.param('a.py', "_base_ = ['none.py']", r'a\.py cannot be used: ', id='without its base'),
+        pytest.param('a.txt', 'model', r'a\.txt cannot be used: ', id='no config'),
+        pytest.param('a.py', 'optimizer = 1', 'has no `model`, but has optimizer', id='without a model'),
+        pytest.param('a.py', '', 'has no `model`, but has nothing', id='empty'),
+    ],
+)
+def test_a_file_that_is_no_config_of_a_model_is_named(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        load_config(tmp_path / name)
+
+
+def test_configs_that_are_loaded_already():
+    config = Config({'model': {'type': 'ImageColorizer'}})
+
+    assert load_config(config) is config
+    assert load_config({'model': {'type': 'ImageColorizer'}}).model.type == 'ImageColorizer'
