@@ -4,9 +4,9 @@
 # It tests a checkpoint of any stage. Not measured here;
 # the paper reports 27.251 dB PSNR on COCO-Stuff val after this stage (Table 4, fine-tuned).
 _base_ = [
-    './_base_/default_runtime.py',
+    '../_base_/default_runtime.py',
     './_base_/models/insta_full.py',
-    './_base_/datasets/cocostuff.py',
+    '../_base_/datasets/cocostuff.py',
     './_base_/pipelines/full_256x256.py',
     './_base_/schedules/full_2e.py',
 ]

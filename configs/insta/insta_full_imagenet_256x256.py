@@ -4,9 +4,9 @@
 # It tests a checkpoint of any stage. Not measured here;
 # the paper reports 26.482 dB PSNR on ctest10k for this network fine-tuned on COCO-Stuff (Table 1).
 _base_ = [
-    './_base_/default_runtime.py',
+    '../_base_/default_runtime.py',
     './_base_/models/insta_full.py',
-    './_base_/datasets/imagenet.py',
+    '../_base_/datasets/imagenet.py',
     './_base_/pipelines/full_256x256.py',
     './_base_/schedules/full_2e.py',
 ]

@@ -3,9 +3,9 @@
 #   python demo/colorization_demo.py configs/insta/insta_fusion_cocostuff_256x256.py CHECKPOINT --img photo.jpg
 # Not measured here; the paper reports 28.592 dB PSNR on COCO-Stuff val (Table 1).
 _base_ = [
-    './_base_/default_runtime.py',
+    '../_base_/default_runtime.py',
     './_base_/models/insta_fusion.py',
-    './_base_/datasets/cocostuff.py',
+    '../_base_/datasets/cocostuff.py',
     './_base_/pipelines/fusion_256x256.py',
     './_base_/schedules/fusion_2e.py',
 ]

@@ -3,9 +3,9 @@
 #   python demo/colorization_demo.py configs/insta/insta_fusion_imagenet_256x256.py CHECKPOINT --img photo.jpg
 # Not measured here; the paper reports 27.562 dB PSNR on ctest10k, fine-tuned on COCO-Stuff (Table 1).
 _base_ = [
-    './_base_/default_runtime.py',
+    '../_base_/default_runtime.py',
     './_base_/models/insta_fusion.py',
-    './_base_/datasets/imagenet.py',
+    '../_base_/datasets/imagenet.py',
     './_base_/pipelines/fusion_256x256.py',
     './_base_/schedules/fusion_2e.py',
 ]

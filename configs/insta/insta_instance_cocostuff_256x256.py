@@ -2,9 +2,9 @@
 #   python tools/train.py configs/insta/insta_instance_cocostuff_256x256.py
 # Validation is on crops. Not measured here; the paper gives no figures for this stage alone.
 _base_ = [
-    './_base_/default_runtime.py',
+    '../_base_/default_runtime.py',
     './_base_/models/insta_instance.py',
-    './_base_/datasets/cocostuff.py',
+    '../_base_/datasets/cocostuff.py',
     './_base_/pipelines/instance_256x256.py',
     './_base_/schedules/instance_5e.py',
 ]

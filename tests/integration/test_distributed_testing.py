@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sampler = {'type': 'PhotoSampler', 'shuffle': False}
     loader = {'batch_size': 2, 'num_workers': 0, 'sampler': sampler, 'dataset': dataset}
     (folder / 'small.py').write_text(
-        f'_base_ = [{str(ROOT / "configs/insta/_base_/default_runtime.py")!r}]\n'
+        f'_base_ = [{str(ROOT / "configs/_base_/default_runtime.py")!r}]\n'
         "model = dict(type='InstColorizer')\n"
         f'test_dataloader = {loader!r}\n'
         "test_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='Colorfulness')]\n"

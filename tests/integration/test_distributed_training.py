@@ -15,7 +15,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 # Batch norm looks at the photos of its own process, so it is in evaluation mode for the comparison.
 CONFIG = f"""
-_base_ = ['{ROOT}/configs/insta/_base_/default_runtime.py', '{ROOT}/configs/insta/_base_/models/insta_full.py']
+_base_ = ['{ROOT}/configs/_base_/default_runtime.py', '{ROOT}/configs/insta/_base_/models/insta_full.py']
 model = dict(image_net=dict(width=1 / 16), norm_eval=True)
 train_dataloader = dict(
     batch_size=4,

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ROOT / 'configs' / 'insta' / '_base_'
+CONFIGS = ROOT / 'configs'
 # Everything that has a state: live batch norms, Adam, two schedules, averaged weights, augmentations, two workers.
 CONFIG = """
-_base_ = ['{base}/default_runtime.py', '{base}/models/insta_full.py']
+_base_ = ['{configs}/_base_/default_runtime.py', '{configs}/insta/_base_/models/insta_full.py']
 model = dict(image_net=dict(width=1 / 16))
 pipeline = [
     dict(type='LoadPhoto'),
@@ -106,7 +106,7 @@ def folder(tmp_path_factory) -> Path:
     for index in range(10):
         coarse = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((48, 40)).save(folder / 'photos' / f'{index}.png')
-    (folder / 'base.py').write_text(CONFIG.format(base=BASE))
+    (folder / 'base.py').write_text(CONFIG.format(configs=CONFIGS))
     for name, settings in (('iterations', BY_ITERATION), ('epochs', BY_EPOCH)):
         (folder / f'{name}.py').write_text(f"_base_ = ['./base.py']\n{settings}")
     (folder / 'trouble.py').write_text(TROUBLE)

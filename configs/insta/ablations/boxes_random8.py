@@ -1,23 +1,10 @@
 # Eight boxes at random (Table 3b); of a test photo the same ones at every run.
 # The paper reports 28.386 dB on COCO-Stuff val.
 _base_ = '../insta_fusion_cocostuff_256x256.py'
-train_pipeline = [
-    dict(type='LoadPhoto', min_ab_range=10),
-    dict(type='LoadInstances'),
-    dict(type='RandomFlipPhoto'),
-    dict(type='SelectInstances', top_k=8, order='random', required=True),
-    dict(type='CropInstances', size=256),
-    dict(type='ResizePhoto', size=256),
-    dict(type='PackColorization'),
-]
-test_pipeline = [
-    dict(type='LoadPhoto', keep_broken=True),
-    dict(type='LoadInstances'),
-    dict(type='SelectInstances', top_k=8, order='random'),
-    dict(type='CropInstances', size=256),
-    dict(type='ResizePhoto', size=256),
-    dict(type='PackColorization'),
-]
+train_pipeline, test_pipeline = (
+    [dict(step, order='random') if step.type == 'SelectInstances' else step for step in pipeline]
+    for pipeline in (_base_.train_pipeline, _base_.test_pipeline)
+)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -2,23 +2,10 @@
 # The paper reports a clearly worse result than with learned weights.
 _base_ = '../insta_fusion_cocostuff_256x256.py'
 model = dict(fusion_net=dict(fusion=dict(type='MaskFusion', mask='instance')))
-train_pipeline = [
-    dict(type='LoadPhoto', min_ab_range=10),
-    dict(type='LoadInstances', masks=True),
-    dict(type='RandomFlipPhoto'),
-    dict(type='SelectInstances', top_k=8, required=True),
-    dict(type='CropInstances', size=256),
-    dict(type='ResizePhoto', size=256),
-    dict(type='PackColorization'),
-]
-test_pipeline = [
-    dict(type='LoadPhoto', keep_broken=True),
-    dict(type='LoadInstances', masks=True),
-    dict(type='SelectInstances', top_k=8),
-    dict(type='CropInstances', size=256),
-    dict(type='ResizePhoto', size=256),
-    dict(type='PackColorization'),
-]
+train_pipeline, test_pipeline = (
+    [dict(step, masks=True) if step.type == 'LoadInstances' else step for step in pipeline]
+    for pipeline in (_base_.train_pipeline, _base_.test_pipeline)
+)
 train_dataloader = dict(
     dataset=dict(instances='data/coco/annotations/instances_train2017.json', pipeline=train_pipeline)
 )

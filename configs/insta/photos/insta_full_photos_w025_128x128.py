@@ -7,6 +7,7 @@ _base_ = ['./insta_full_photos_w025_64x64.py']
 load_from = 'work_dirs/insta_full_photos_w025_64x64/iter_5000.pth'
 # Chosen on the held-back photos.
 model = dict(decoder=dict(_delete_=True, type='RegressionDecoder', gain=1.1))
+input_size = 128
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='RandomCropPhoto', min_side=0.5),
@@ -14,7 +15,7 @@ train_pipeline = [
     dict(type='ResizePhoto', size=128),
     dict(type='PackColorization'),
 ]
-val_pipeline = [dict(type='LoadPhoto'), dict(type='ResizePhoto', size=128), dict(type='PackColorization')]
+val_pipeline = [{**step, 'size': 128} if 'size' in step else step for step in _base_.val_pipeline]
 train_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos', pipeline=train_pipeline))
 val_dataloader = dict(batch_size=32, dataset=dict(data_root='data/photos', pipeline=val_pipeline))
 
@@ -39,4 +40,3 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=100, T_max=max_iters - 100, end=max_iters),
 ]
-input_size = 128

@@ -22,12 +22,7 @@ train_pipeline = [
     dict(type='PackColorization'),
 ]
 val_pipeline = [
-    dict(type='LoadPhoto', keep_broken=True),
-    dict(type='LoadInstances'),
-    dict(type='SelectInstances', top_k=8),
-    dict(type='CropInstances', size=64),
-    dict(type='ResizePhoto', size=64),
-    dict(type='PackColorization'),
+    dict(type='CropInstances', size=64) if step.type == 'CropToInstance' else step for step in _base_.val_pipeline
 ]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))

@@ -8,6 +8,7 @@ load_from = 'work_dirs/insta_full_photos_w025_128x128/iter_1800.pth'
 # Chosen on the held-back photos.
 model = dict(decoder=dict(_delete_=True, type='RegressionDecoder', gain=1.1))
 
+input_size = 128
 train_pipeline = [
     dict(type='LoadPhoto', min_ab_range=10),
     dict(type='LoadInstances'),
@@ -18,26 +19,13 @@ train_pipeline = [
     dict(type='ResizePhoto', size=128),
     dict(type='PackColorization'),
 ]
-val_pipeline = [
-    dict(type='LoadPhoto', keep_broken=True),
-    dict(type='LoadInstances'),
-    dict(type='SelectInstances', top_k=8),
-    dict(type='CropToInstance'),
-    dict(type='ResizePhoto', size=128),
-    dict(type='PackColorization'),
-]
 # Testing is of whole photos with their instances, which stage 3 uses; predictions are brought to 256 x 256.
 #   python tools/test.py RECIPE CHECKPOINT --cfg-options test_dataloader.dataset.data_root=FOLDER \
 #       test_dataloader.dataset.instances=BOXES.json test_dataloader.dataset.gt_instances=TRUE_BOXES.json
-test_pipeline = [
-    dict(type='LoadPhoto', keep_broken=True),
-    dict(type='LoadInstances'),
-    dict(type='SelectInstances', top_k=8),
-    dict(type='CropInstances', size=128),
-    dict(type='ResizePhoto', size=256),
-    dict(type='ResizePhoto', size=128, keep_truth=True),
-    dict(type='PackColorization'),
-]
+val_pipeline, test_pipeline = (
+    [{**step, 'size': 128} if step.get('size') == 64 else step for step in pipeline]
+    for pipeline in (_base_.val_pipeline, _base_.test_pipeline)
+)
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=32, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(
@@ -54,4 +42,3 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=50, T_max=max_iters - 50, end=max_iters),
 ]
 custom_hooks = [dict(type='RecalibratedEMAHook', ema_type='ExponentialMovingAverage', momentum=0.01)]
-input_size = 128

@@ -1,6 +1,7 @@
 # Places205: its validation photos, which the paper only tests on. docs/datasets.md says where to get them; boxes are
 # detected once:
 #   python tools/detect_instances.py mmdet data/places205/val --recursive --out data/places205/detections_val.json
+_base_ = '../evaluators/test_metrics.py'
 test_dataloader = dict(
     batch_size=16,
     num_workers=4,
@@ -12,11 +13,3 @@ test_dataloader = dict(
         test_mode=True,
     ),
 )
-test_evaluator = [
-    dict(type='PSNR'),
-    dict(type='SSIM'),
-    dict(type='LPIPS'),
-    dict(type='Colorfulness'),
-    dict(type='FID', family='tf'),
-    dict(type='FID', family='torchvision'),
-]

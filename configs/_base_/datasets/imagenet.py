@@ -2,6 +2,7 @@
 # boxes are detected once:
 #   python tools/detect_instances.py mmdet data/imagenet/train --recursive --out data/imagenet/detections_train.json
 #   python tools/detect_instances.py mmdet data/imagenet/val --recursive --out data/imagenet/detections_val.json
+_base_ = ['../evaluators/val_metrics.py', '../evaluators/test_metrics.py']
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
@@ -28,12 +29,3 @@ test_dataloader = dict(
         test_mode=True,
     ),
 )
-val_evaluator = [dict(type='PSNR'), dict(type='Colorfulness')]
-test_evaluator = [
-    dict(type='PSNR'),
-    dict(type='SSIM'),
-    dict(type='LPIPS'),
-    dict(type='Colorfulness'),
-    dict(type='FID', family='tf'),
-    dict(type='FID', family='torchvision'),
-]

@@ -1,6 +1,7 @@
 # COCO-Stuff: the photos of COCO 2017. docs/datasets.md says where to get them; boxes are detected once:
 #   python tools/detect_instances.py mmdet data/coco/train2017 --out data/coco/detections_train2017.json
 #   python tools/detect_instances.py mmdet data/coco/val2017 --out data/coco/detections_val2017.json
+_base_ = ['../evaluators/val_metrics.py', '../evaluators/test_metrics.py']
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
@@ -27,12 +28,3 @@ test_dataloader = dict(
         test_mode=True,
     ),
 )
-val_evaluator = [dict(type='PSNR'), dict(type='Colorfulness')]
-test_evaluator = [
-    dict(type='PSNR'),
-    dict(type='SSIM'),
-    dict(type='LPIPS'),
-    dict(type='Colorfulness'),
-    dict(type='FID', family='tf'),
-    dict(type='FID', family='torchvision'),
-]
