@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pytest
@@ -125,12 +124,7 @@ def test_importing_prints_nothing():
 
 
 @pytest.mark.slow
-def test_import_time_is_that_of_torch_and_mmengine():
-    def seconds(modules: str) -> float:
-        code = f'import time; start = time.perf_counter(); import {modules}; print(time.perf_counter() - start)'
-        return float(output_of(sys.executable, code))
+def test_the_package_alone_imports_no_library():
+    code = 'import json, sys, insta_colorization; print(json.dumps(sorted(sys.modules)))'
 
-    pairs = [(seconds('insta_colorization'), seconds('torch, mmengine')) for _ in range(5)]
-    ours, theirs = (median(column) for column in zip(*pairs, strict=True))
-
-    assert ours < 1.5 * theirs
+    assert set(json.loads(output_of(sys.executable, code))).isdisjoint({'torch', 'numpy', 'cv2', 'mmengine', 'mmagic'})

@@ -11,8 +11,8 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from insta_colorization.evaluation.baselines import GrayBaseline, TintBaseline, fit_tint
 from insta_colorization.evaluation import baselines
+from insta_colorization.evaluation.baselines import GrayBaseline, TintBaseline, fit_tint
 from insta_colorization.structures import ColorizationSample
 
 CONFIG = """
