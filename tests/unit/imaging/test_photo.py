@@ -13,13 +13,14 @@ import tifffile
 from PIL import Image, ImageCms
 from skimage.color import rgb2lab
 
-from insta_colorization.imaging import photo as imaging
+from insta_colorization.imaging.codecs import libvips
 from insta_colorization.imaging.photo import (
     ImageReadError,
     ImageWriteError,
     Metadata,
     Photo,
     decode_photo,
+    encode_photo,
     is_photo_name,
     photos_below,
     read_photo,
@@ -510,8 +511,21 @@ def test_file_changed_between_two_reads_is_read_anew(tmp_path: Path) -> None:
         assert (read_photo(tmp_path / 'x.png').pixels == value).all()
 
 
+@pytest.mark.parametrize('suffix', ['.png', '.JPG', '.tif', '.webp'])
+def test_encoded_bytes_are_those_of_the_file(tmp_path: Path, suffix: str) -> None:
+    photo = decode_photo(encoded(Image.fromarray(blocks()), 'PNG', icc_profile=profile('p3')), 'x')
+    write_photo(photo, tmp_path / f'x{suffix}')
+    assert encode_photo(photo, suffix) == (tmp_path / f'x{suffix}').read_bytes()
+    np.testing.assert_array_equal(decode_photo(encode_photo(blocks(), '.png'), 'x').pixels, blocks())
+
+
+def test_unknown_suffix_of_encoded_bytes_is_named() -> None:
+    with pytest.raises(ValueError, match=r"must be one of \.png, .* but got '\.gif'"):
+        encode_photo(blocks(), '.gif')
+
+
 def test_missing_library_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    imaging._vips.cache_clear()
+    libvips.cache_clear()
     monkeypatch.setitem(sys.modules, 'pyvips', None)
     with pytest.raises(ImportError, match=r'pip install "pyvips\[binary\]"'):
         decode_photo(b'x', 'x.png')

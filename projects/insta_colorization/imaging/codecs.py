@@ -1,0 +1,291 @@
+"""Bytes of image files to pixels and back.
+
+libvips decodes, encodes and applies ICC profiles at 8 and 16 bit; Pillow opens what libvips does not know (BMP among
+others) and carries EXIF through TIFF, which libvips leaves out.
+"""
+
+import io
+import logging
+import re
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .exif import descriptive_exif, with_exif
+
+if TYPE_CHECKING:
+    import pyvips
+
+logger = logging.getLogger(__name__)
+
+WRITABLE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.webp')
+READABLE_SUFFIXES = (*WRITABLE_SUFFIXES, '.bmp')
+
+# Chroma is the product here, so JPEG keeps it at full resolution. An archive's reader may be old: deflate, no tiles.
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    '.png': {'compression': 6, 'filter': 'sub'},
+    '.jpg': {'Q': 95, 'subsample_mode': 'off', 'optimize_coding': True},
+    '.jpeg': {'Q': 95, 'subsample_mode': 'off', 'optimize_coding': True},
+    '.tif': {'compression': 'deflate', 'predictor': 'horizontal'},
+    '.tiff': {'compression': 'deflate', 'predictor': 'horizontal'},
+    '.webp': {'Q': 95},
+}
+_16BIT_SUFFIXES = ('.png', '.tif', '.tiff')
+_OPAQUE_SUFFIXES = ('.jpg', '.jpeg')
+
+_MM_PER_INCH = 25.4
+_DEFAULT_DPI = 72.0
+_SRGB_TOLERANCE = 2
+
+
+class ImageReadError(ValueError):
+    """A file could not be read as a photograph; the message names it and the reason."""
+
+
+class ImageWriteError(OSError):
+    """A photograph could not be written; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a photograph carries beside its pixels and gets back when it is written.
+
+    Attributes:
+        profile: ICC profile to embed, or None.
+        convert: whether `profile` is not sRGB, so that pixels are converted to it on writing.
+        blobs: EXIF, XMP and IPTC blocks by libvips' field name.
+        dpi: (horizontal, vertical) dots per inch.
+    """
+
+    profile: bytes | None = None
+    convert: bool = False
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    dpi: tuple[float, float] = (_DEFAULT_DPI, _DEFAULT_DPI)
+
+
+def decode(data: bytes, name: str) -> tuple[np.ndarray, Metadata]:
+    """Decodes the bytes of a file.
+
+    Args:
+        data: the bytes.
+        name: what messages call the file.
+
+    Returns:
+        (H, W, C) uint8 or uint16, upright: one band is grey, two are grey and alpha, three sRGB, more sRGB and alpha;
+        and what the photo carries besides.
+
+    Raises:
+        ImageReadError: the bytes are empty, cut short, no image, or have pixels that are not integers.
+    """
+    if not data:
+        raise ImageReadError(f'cannot read {name}: the file is empty')
+    vips = libvips()
+    try:
+        image, exif = _open(data)
+        if image.get_typeof('n-pages') and image.get('n-pages') > 1:
+            logger.warning('%s has %d pages; the first is used', name, image.get('n-pages'))
+        if image.format not in ('uchar', 'ushort'):
+            raise ImageReadError(f'its pixels are {image.format}, not 8-bit or 16-bit integers')
+        dpi = _read_dpi(image)
+        image, profile, convert = _to_srgb(_upright(image))
+        blobs = {key: image.get(key) for key in ('xmp-data', 'iptc-data') if image.get_typeof(key)}
+        if exif:
+            blobs['exif-data'] = exif
+        return image.numpy().reshape(image.height, image.width, -1), Metadata(profile, convert, blobs, dpi)
+    except ImageReadError as error:
+        raise ImageReadError(f'cannot read {name}: {error}') from error
+    except vips.Error as error:
+        raise ImageReadError(f'cannot read {name}: {_reason(error)}') from error
+
+
+def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str) -> bytes:
+    """The bytes of a file; JPEG and WebP round to 8 bits, JPEG leaves alpha out.
+
+    Args:
+        pixels: (H, W, 3) sRGB, uint8 or uint16.
+        alpha: (H, W) of the same dtype, or None.
+        metadata: what is embedded besides.
+        suffix: one of `WRITABLE_SUFFIXES`.
+
+    Raises:
+        ImageWriteError: the format cannot hold the photo.
+    """
+    vips = libvips()
+    try:
+        return _encode(pixels, alpha, metadata, suffix)
+    except vips.Error as error:
+        raise ImageWriteError(_reason(error)) from error
+
+
+@cache
+def libvips() -> Any:
+    """The library, set up for files from outside.
+
+    Raises:
+        ImportError: it is not installed; the message has the command.
+    """
+    try:
+        import pyvips
+    except (ImportError, OSError) as error:
+        raise ImportError('reading and writing photos needs libvips: pip install "pyvips[binary]"') from error
+    # Its cache would hold on to photos that are done with, some of its loaders are not meant for files from outside,
+    # and what it warns about is either repaired by the decoder or raised as an error.
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    logging.getLogger('pyvips').setLevel(logging.ERROR)
+    return pyvips
+
+
+def _reason(error: Exception) -> str:
+    """The first line of detail in an error of libvips, whose first line only names the failed call."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else 'its content is damaged or cut short'
+
+
+def to_8bit(values: np.ndarray) -> np.ndarray:
+    """Values of uint8 or uint16 as uint8, rounded."""
+    return values if values.dtype == np.uint8 else _rounded_to_8bit()[values]
+
+
+@cache
+def _rounded_to_8bit() -> np.ndarray:
+    return (np.arange(65536) / 257).round().astype(np.uint8)
+
+
+def _open(data: bytes) -> tuple['pyvips.Image', bytes | None]:
+    """Decodes a file's header; returns the image and its EXIF block."""
+    vips = libvips()
+    try:
+        image = vips.Image.new_from_buffer(data, '', access='sequential', fail_on='error')
+    except vips.Error as error:
+        if 'known format' not in str(error):
+            raise
+        image = vips.Image.new_from_buffer(_as_png(data), '', access='sequential', fail_on='error')
+    if image.get('vips-loader').startswith('tiff'):
+        exif = descriptive_exif(data)
+        return image, exif.tobytes() if exif else None
+    return image, image.get('exif-data') if image.get_typeof('exif-data') else None
+
+
+def _as_png(data: bytes) -> bytes:
+    """Rewrites a file that only Pillow knows as an uncompressed PNG."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            known = image if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16') else image.convert('RGB')
+            known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif())
+    except Image.UnidentifiedImageError as error:
+        raise ImageReadError('not an image in a known format') from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageReadError(str(error)) from error
+    return out.getvalue()
+
+
+def _upright(image: 'pyvips.Image') -> 'pyvips.Image':
+    """Applies the orientation tag, which needs the rows in another order than they come."""
+    if image.get_typeof('orientation') and image.get('orientation') != 1:
+        return image.copy_memory().autorot()
+    return image
+
+
+def _read_dpi(image: 'pyvips.Image') -> tuple[float, float]:
+    """(horizontal, vertical); libvips gives pixels per millimetre, and exactly 1 for a file that does not say."""
+    if image.xres == 1 and image.yres == 1:
+        return _DEFAULT_DPI, _DEFAULT_DPI
+    return image.xres * _MM_PER_INCH, image.yres * _MM_PER_INCH
+
+
+def _to_srgb(image: 'pyvips.Image') -> tuple['pyvips.Image', bytes | None, bool]:
+    """Brings pixels to grey or RGB under sRGB.
+
+    Returns:
+        the image; the profile to write; whether pixels must be converted to it then.
+    """
+    wide = image.format == 'ushort'
+    profile = image.get('icc-profile-data') if image.get_typeof('icc-profile-data') else None
+    if image.interpretation in ('srgb', 'rgb16', 'rgb') and profile:
+        state = _kind_of_profile(profile)
+        if state == 'srgb':
+            return image, profile, False
+        if state == 'unusable':
+            return image, None, False
+        image = image.icc_transform('srgb', embedded=True, depth=16 if wide else 8)
+        return image, (profile if state == 'convert' else image.get('icc-profile-data')), state == 'convert'
+    if image.interpretation in ('b-w', 'grey16') and profile:
+        image = image.icc_transform('srgb', embedded=True, depth=16 if wide else 8)
+        return image, image.get('icc-profile-data'), False
+    if image.interpretation not in ('srgb', 'rgb16', 'rgb', 'b-w', 'grey16'):
+        image = image.colourspace('rgb16' if wide else 'srgb')
+    return image, None, False
+
+
+@lru_cache(maxsize=32)
+def _kind_of_profile(profile: bytes) -> str:
+    """Sorts RGB profiles by what they do to a grid of colours.
+
+    Returns:
+        'srgb' when they leave it as it is, 'convert' when they can be applied both ways, 'input' when only from the
+        profile to sRGB (scanners), 'unusable' when not even that.
+    """
+    vips = libvips()
+    axis = np.linspace(0, 255, 9).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(1, -1, 3)
+    image = vips.Image.new_from_array(grid, interpretation='srgb')
+    image.set_type(vips.GValue.blob_type, 'icc-profile-data', profile)
+    try:
+        srgb = image.icc_transform('srgb', embedded=True).numpy()
+    except vips.Error:
+        return 'unusable'
+    if np.abs(srgb.astype(int) - grid).max() <= _SRGB_TOLERANCE:
+        return 'srgb'
+    try:
+        _from_srgb(vips.Image.new_from_array(grid, interpretation='srgb'), profile).numpy()
+    except vips.Error:
+        return 'input'
+    return 'convert'
+
+
+def _from_srgb(image: 'pyvips.Image', profile: bytes) -> 'pyvips.Image':
+    """Converts sRGB pixels to another RGB profile, by way of CIELAB."""
+    vips = libvips()
+    depth = 16 if image.format == 'ushort' else 8
+    lab = image.icc_import(input_profile='srgb').copy()
+    lab.set_type(vips.GValue.blob_type, 'icc-profile-data', profile)
+    return lab.icc_export(depth=depth)
+
+
+def _encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str) -> bytes:
+    vips = libvips()
+    if suffix not in _16BIT_SUFFIXES:
+        pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
+    if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
+        pixels = np.dstack([pixels, alpha])
+    image = vips.Image.new_from_array(pixels, interpretation='rgb16' if pixels.dtype == np.uint16 else 'srgb')
+    if metadata.profile and metadata.convert:
+        image = _from_srgb(image, metadata.profile)
+    xres, yres = (dpi / _MM_PER_INCH for dpi in metadata.dpi)
+    image = image.copy(xres=xres, yres=yres)
+    image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
+    for name, blob in _upright_blobs(metadata).items():
+        image.set_type(vips.GValue.blob_type, name, blob)
+    image.set_type(vips.GValue.gint_type, 'orientation', 1)
+    if image.get_typeof('jpeg-thumbnail-data'):
+        image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
+    data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
+    if 'exif-data' in metadata.blobs and suffix in ('.tif', '.tiff'):
+        return with_exif(data, metadata.blobs['exif-data'])
+    return data
+
+
+def _upright_blobs(metadata: Metadata) -> dict[str, bytes]:
+    """The metadata blocks to embed; XMP repeats the orientation, which the pixels have already."""
+    blobs = dict(metadata.blobs)
+    if 'xmp-data' in blobs:
+        blobs['xmp-data'] = re.sub(rb'(tiff:Orientation(?:="|>))\d', rb'\g<1>1', blobs['xmp-data'])
+    if metadata.profile:
+        blobs['icc-profile-data'] = metadata.profile
+    return blobs

@@ -1,0 +1,95 @@
+"""What a user says about a photo beside the photo itself."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .instances import Instances, Size
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Hint:
+    """A colour that the user wants at a place of a photo.
+
+    Attributes:
+        ab: a and b of CIELAB, about -110..110.
+        box: x0, y0, x1, y1 in whole pixels of the photo, the end exclusive.
+        mask: (y1 - y0, x1 - x0) bool, which pixels of the box are meant; None for all.
+
+    Raises:
+        ValueError: the colour is not finite, the box has no area or begins outside the photo, or the mask does not fit.
+    """
+
+    ab: tuple[float, float]
+    box: Box
+    mask: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.ab) != 2 or not all(map(math.isfinite, self.ab)):
+            raise ValueError(f'the colour of a hint must be two finite numbers a and b, but got {self.ab}')
+        if len(self.box) != 4 or any(int(value) != value for value in self.box):
+            raise ValueError(f'the box of a hint must be x0, y0, x1, y1 in whole pixels, but got {self.box}')
+        x0, y0, x1, y1 = self.box
+        if not (0 <= x0 < x1 and 0 <= y0 < y1):
+            raise ValueError(f'the box of a hint must have an area inside the photo, but got {self.box}')
+        if self.mask is not None and self.mask.shape != (y1 - y0, x1 - x0):
+            raise ValueError(
+                f'the mask of a hint must have the size of its box, {(y1 - y0, x1 - x0)}, but got {self.mask.shape}'
+            )
+
+    @classmethod
+    def at(cls, x: float, y: float, ab: tuple[float, float], radius: int = 2) -> 'Hint':
+        """A hint at a point: the square of `2 * radius + 1` pixels around it, cut at the photo's left and top edge."""
+        left, top = math.floor(x), math.floor(y)
+        box = (max(0, left - radius), max(0, top - radius), left + radius + 1, top + radius + 1)
+        return cls(ab, box)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is wanted of one photo; what is None or empty is left to the model.
+
+    Attributes:
+        instances: R instances of the photo.
+        hints: colours at places of the photo; of those that overlap, the last one counts.
+        map: (H, W) integers, the class of each pixel of the photo.
+        caption: a text that says which colours things have.
+
+    Raises:
+        ValueError: the instances are those of several photos, the map is no plane of integers, or the caption is blank.
+    """
+
+    instances: Instances | None = None
+    hints: tuple[Hint, ...] = ()
+    map: np.ndarray | None = None
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.instances is not None and self.instances.num_images != 1:
+            raise ValueError(f'a request is about one photo, but got instances of {self.instances.num_images}')
+        if self.map is not None and (self.map.ndim != 2 or not np.issubdtype(self.map.dtype, np.integer)):
+            raise ValueError(f'a map must be (H, W) integers, but got {self.map.dtype} of shape {self.map.shape}')
+        if self.caption is not None and not self.caption.strip():
+            raise ValueError(f'a caption must have words, but got {self.caption!r}')
+
+    @property
+    def wishes(self) -> frozenset[str]:
+        """What it says beside the instances: of 'hints', 'map' and 'caption'."""
+        given = {'hints': bool(self.hints), 'map': self.map is not None, 'caption': self.caption is not None}
+        return frozenset(name for name, there in given.items() if there)
+
+    def check_size(self, size: Size) -> None:
+        """Raises `ValueError` unless everything in it lies in a photo of this (height, width)."""
+        if self.instances is not None and tuple(self.instances.image_size[0].tolist()) != tuple(size):
+            raise ValueError(
+                f'the instances lie in an image of size {tuple(self.instances.image_size[0].tolist())}, '
+                f'but the photo has {tuple(size)}'
+            )
+        if self.map is not None and self.map.shape != tuple(size):
+            raise ValueError(f'the map has size {self.map.shape}, but the photo has {tuple(size)}')
+        for hint in self.hints:
+            if hint.box[0] >= size[1] or hint.box[1] >= size[0]:
+                raise ValueError(f'the hint at {hint.box} lies outside the photo, whose size is {tuple(size)}')
