@@ -29,11 +29,12 @@ from insta_colorization.imaging.resize import crop_instances, resize_photo, to_t
 from insta_colorization.models.backbones.zhang2017 import STRIDE
 from insta_colorization.models.decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
 from insta_colorization.models.insta.colorizers import Colorizer, InstColorizer
+from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
 from insta_colorization.registry import SCOPE
 from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from insta_colorization.utils.device import Precision, resolve_device, resolve_precision
-from insta_colorization.visualization.sheets import fusion_sheet, parse_rows, recorded_shares, sheet
+from insta_colorization.visualization.sheets import fusion_sheet, sheet
 
 from .build import colorizer_for
 from .jobs import DEFAULT_SUFFIX, Job, plan
@@ -217,7 +218,7 @@ class ColorizationInferencer(BaseInferencer):
         pace = Pace(batch_size, crop_budget, workers)
         if on_error not in ('raise', 'collect'):
             raise ValueError(f"on_error must be 'raise' or 'collect', but got {on_error!r}")
-        self._fusion_rows(forward_kwargs.get('show_fusion', ()))
+        fusion_rows(self.model, forward_kwargs.get('show_fusion', ()))
         check_controls(**{name: value for name, value in visualize_kwargs.items() if name != 'native_size'})
         jobs = plan(
             [inputs] if isinstance(inputs, str | os.PathLike | np.ndarray) else inputs, out_dir, recursive, suffix
@@ -333,12 +334,6 @@ class ColorizationInferencer(BaseInferencer):
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def _fusion_rows(self, show_fusion: Sequence[str] = ()) -> list[str]:
-        rows = parse_rows(show_fusion)
-        if rows and not self.fused:
-            raise ValueError('there are no fusion weights to show: the checkpoint holds the full-image network alone')
-        return rows
-
     @torch.inference_mode()
     def forward(  # type: ignore[override]
         self, inputs: dict, show_fusion: Sequence[str] = (), exact: bool = False
@@ -357,19 +352,14 @@ class ColorizationInferencer(BaseInferencer):
         Raises:
             ValueError: a row is unknown, or nothing is fused.
         """
-        rows = self._fusion_rows(show_fusion)
+        rows = fusion_rows(self.model, show_fusion)
         dtype = torch.float32 if exact and self._automatic else self.dtype
         if not rows:
             return self._predict(inputs, dtype)
         assert isinstance(self.model, InstColorizer)
         with recorded_shares(self.model, rows) as shares:
             samples = self._predict(inputs, dtype)
-        covered = [sample for sample in samples if len(sample.instances)]
-        first = 0
-        for index, sample in enumerate(covered):
-            mine = slice(first, first + len(sample.instances))
-            sample.fusion_shares = {row: (shares[row][0][index, 0], shares[row][1][mine, 0]) for row in rows}
-            first = mine.stop
+        keep_shares(samples, shares)
         return samples
 
     def _predict(self, inputs: dict, dtype: torch.dtype) -> list[ColorizationSample]:

@@ -3,16 +3,12 @@
 All pictures are RGB uint8, (H, W, 3).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from torch import Tensor
 
-from insta_colorization.models import InstColorizer
-from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES
 from insta_colorization.structures import Instances
 
 SHEET_SIDE = 512
@@ -48,49 +44,6 @@ def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances, truth: np.
             if picture is not None
         ]
     )
-
-
-def parse_rows(names: Sequence[str]) -> list[str]:
-    """Row names such as `conv3` from row names or the paper's layer numbers, 3 for conv3; each once.
-
-    Raises:
-        ValueError: an unknown name; the message lists the known ones.
-    """
-    rows = {f'conv{name}' if name.isdecimal() else name: name for name in names}
-    for row, name in rows.items():
-        if row not in STAGE_NAMES:
-            raise ValueError(f'there is no layer {name!r}; known are {", ".join(STAGE_NAMES)}, or 3 for conv3')
-    return list(rows)
-
-
-@contextmanager
-def recorded_shares(model: InstColorizer, rows: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Within it every forward pass leaves the fusion weights of these rows in the dictionary it yields.
-
-    Yields:
-        {row: (shares of the fused images (N, 1, H, W), shares of their instances (R, 1, H, W))}.
-
-    Raises:
-        ValueError: the network does not fuse at one of the rows.
-    """
-    if missing := [row for row in rows if row not in model.fusion_net.fused_rows]:
-        fused = ', '.join(model.fusion_net.fused_rows) or 'no layer'
-        raise ValueError(f'there are no fusion weights at {", ".join(missing)}: this network fuses at {fused}')
-    shares: dict[str, tuple[Tensor, Tensor]] = {}
-    fusions: dict[str, Any] = {row: model.fusion_net.fusions[row] for row in rows}
-    handles = []
-    for row, fusion in fusions.items():
-        fusion.record = True
-        # args are the image's feature and the canvas with the instances' weights
-        handles.append(
-            fusion.register_forward_hook(lambda _, args, __, row=row: shares.update({row: args[1].shares()}))
-        )
-    try:
-        yield shares
-    finally:
-        for fusion, handle in zip(fusions.values(), handles, strict=True):
-            fusion.record = False
-            handle.remove()
 
 
 def fusion_sheet(gray: np.ndarray, instances: Instances, shares: Mapping[str, tuple[Tensor, Tensor]]) -> np.ndarray:

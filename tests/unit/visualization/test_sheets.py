@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from insta_colorization.models import STAGES, InstColorizer
 from insta_colorization.structures import Instances
-from insta_colorization.visualization.sheets import MOST_MAPS, fusion_sheet, parse_rows, recorded_shares, sheet
+from insta_colorization.visualization.sheets import MOST_MAPS, fusion_sheet, sheet
 
 
 def gray_photo(height: int, width: int) -> np.ndarray:
@@ -40,67 +39,6 @@ class TestSheet:
         assert image.dtype == np.uint8
         assert image.shape[0] <= 512 + 30
         assert image.shape[1] <= 3 * 512 + 12
-
-
-class TestParseRows:
-    @pytest.mark.parametrize(
-        ('names', 'rows'),
-        [
-            pytest.param(['3', '7', '10'], ['conv3', 'conv7', 'conv10'], id="the paper's numbers"),
-            pytest.param(['conv1', 'up8'], ['conv1', 'up8'], id='names'),
-            pytest.param(['3', 'conv3'], ['conv3'], id='each once'),
-            pytest.param([], [], id='none'),
-        ],
-    )
-    def test_known(self, names, rows):
-        assert parse_rows(names) == rows
-
-    @pytest.mark.parametrize('name', ['11', 'up7', '', 'conv', '-3'])
-    def test_unknown_lists_the_known(self, name):
-        with pytest.raises(ValueError, match=f"no layer '{name}'; known are conv1, .*up8.*conv10"):
-            parse_rows(['3', name])
-
-
-@pytest.fixture(scope='module')
-def model() -> InstColorizer:
-    torch.manual_seed(0)
-    trunk = {'type': 'ColorizationBackbone', 'width': 1 / 16}
-    return InstColorizer(trunk, trunk, {'type': 'FusionNetwork', 'width': 1 / 16}).eval()
-
-
-class TestRecordedShares:
-    @pytest.fixture(scope='class')
-    def shares(self, model):
-        boxes = Instances([[0, 0, 16, 32], [0, 0, 32, 16], [8, 8, 24, 24]], [[32, 32]] * 2, image_index=[0, 0, 1])
-        rows = [row.name for row in STAGES]
-        with torch.no_grad(), recorded_shares(model, rows) as shares:
-            model(torch.rand(2, 1, 32, 32) - 0.5, crop_lightness=torch.rand(3, 1, 32, 32) - 0.5, instances=boxes)
-        return shares
-
-    def test_every_row_at_its_own_size(self, shares):
-        for row in STAGES:
-            image_share, instance_shares = shares[row.name]
-            assert image_share.shape == (2, 1, 32 // row.stride, 32 // row.stride)
-            assert instance_shares.shape == (3, 1, 32 // row.stride, 32 // row.stride)
-
-    def test_add_up_to_one(self, shares):
-        for image_share, instance_shares in shares.values():
-            first = image_share[0] + instance_shares[0] + instance_shares[1]
-            torch.testing.assert_close(first, torch.ones_like(first))
-
-    def test_image_counts_alone_where_no_box_is(self, shares):
-        image_share, _ = shares['conv1']
-
-        assert (image_share[0, 0, 16:, 16:] == 1).all()
-        assert (image_share[0, 0, :16] < 1).all()
-
-    def test_later_passes_leave_nothing(self, model, shares):
-        before = shares['conv1'][0]
-        boxes = Instances([[0, 0, 16, 32]], (32, 32))
-        with torch.no_grad():
-            model(torch.rand(1, 1, 32, 32), crop_lightness=torch.rand(1, 1, 32, 32), instances=boxes)
-
-        assert shares['conv1'][0] is before
 
 
 class TestFusionSheet:
