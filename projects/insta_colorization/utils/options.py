@@ -1,0 +1,135 @@
+"""What a user can choose when photos are coloured: each name, default and help once, for command lines and Python.
+
+A dataclass is a group of options, its class attributes are the defaults (`ObjectOptions.max_instances` is 8), and
+making one checks the values. `utils.cli.add_options` gives a group to a command line. Nothing here imports torch, so
+that a command can say at once how it is used.
+"""
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
+Upsampling = Literal['guided', 'bilinear']
+
+_MOST_WORKERS = 4
+
+
+def option(default: Any, text: str, *, none: str | None = None, metavar: str | None = None, flag: str = '') -> Any:
+    """A field of a group of options.
+
+    Args:
+        default: its value unless the user says otherwise.
+        text: what the option does.
+        none: what None stands for, where that is the default and stands for something.
+        metavar: how the value is called in a command's help.
+        flag: the option's name on a command line; by default the field's, with dashes.
+    """
+    text = text if none is None else f'{text}; default: {none}'
+    return field(default=default, metadata={'help': text, 'metavar': metavar, 'flag': flag})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectOptions:
+    """How objects are found.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    detector: Any = option(None, 'auto, none, opencv, mmdet, FILE.onnx or an mmdet CONFIG[:CHECKPOINT]', none='auto')
+    boxes: str | None = option(None, 'COCO JSON, .npz of one photo, or a folder of .npz, instead', metavar='FILE')
+    max_instances: int = option(8, 'the best so many objects are used')
+    score_thr: float | None = option(None, 'lowest usable score', none="the detector's own")
+    min_size: float = option(0.0, 'shortest usable side in pixels')
+
+    def __post_init__(self) -> None:
+        if self.score_thr is not None and not math.isfinite(self.score_thr):
+            raise ValueError(f'score_thr must be finite, but got {self.score_thr}')
+        if self.max_instances < 0:
+            raise ValueError(f'max_instances must be at least 0, but got {self.max_instances}')
+        if not 0 <= self.min_size < math.inf:
+            raise ValueError(f'min_size must be at least 0 and finite, but got {self.min_size}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Where and how the networks compute."""
+
+    device: str = option('auto', 'auto, cpu, cuda or cuda:N')
+    precision: Precision = option('auto', 'number format; auto is bf16 where the device has it')
+    input_size: int | None = option(None, 'side of what the networks see', none="the weights' own")
+    decoder: str | None = option(
+        None, 'regression[:GAIN] or annealed-mean[:T], more vivid', none="the weights' own", metavar='NAME'
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaceOptions:
+    """How much is done at once.
+
+    Attributes:
+        batch_size: how many photos the detector and the networks take at once, at most.
+        crop_budget: how many crops of instances the photos of a batch may have together; a batch closes early before it
+            has more, and a photo that has more by itself is alone in its batch.
+        workers: how many threads read, pack and finish photos while the networks run; 0 does one thing after the other,
+            None takes the number of processors, at most 4.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    batch_size: int = option(1, 'photos that go through the networks at once')
+    crop_budget: int = option(32, 'objects that the photos of a batch have at most', metavar='N')
+    workers: int | None = option(
+        None, 'threads that read and write photos', none=f'one a processor, up to {_MOST_WORKERS}', metavar='N'
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in {'batch_size': 1, 'crop_budget': 1, 'workers': 0}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f'{name} must be at least {least}, but got {value}')
+
+    def threads(self, photos: int) -> int:
+        """How many threads so many photos are worth."""
+        if photos < 2:
+            return 0
+        return min(_MOST_WORKERS, os.cpu_count() or 1) if self.workers is None else self.workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourOptions:
+    """How predicted colours get onto a photo.
+
+    Raises:
+        ValueError: a value is unknown or out of range.
+    """
+
+    native_size: bool = option(False, 'the size and the rounding of the published code')
+    upsampling: Upsampling = option('guided', 'how colour gets to full size')
+    saturation: float = option(1.0, 'factor on the chroma')
+    strength: float = option(1.0, '0 grey .. 1 the whole colour')
+
+    def __post_init__(self) -> None:
+        if self.upsampling not in get_args(Upsampling):
+            known = ', '.join(get_args(Upsampling))
+            raise ValueError(f'upsampling must be one of {known}, but got {self.upsampling!r}')
+        if not 0 <= self.saturation < math.inf:
+            raise ValueError(f'saturation must be at least 0 and finite, but got {self.saturation}')
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f'strength must lie in 0..1, but got {self.strength}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """What is written and where."""
+
+    out_dir: str | os.PathLike[str] | None = option('results', 'folder of the results')
+    recursive: bool = option(False, 'look into sub-folders and mirror them')
+    suffix: str = option('png', "png, jpg, tif, webp, or same for each photo's own", flag='--format')
+    overwrite: bool = option(False, 'make results again that exist already')
+    show_instances: bool = option(False, 'sheet: grey | result | boxes')
+    show_fusion: tuple[str, ...] = option((), 'fusion weight maps of these layers, e.g. 3 7 10', metavar='LAYER')
+    save_json: bool = option(False, 'write the instances as JSON', flag='--json')
