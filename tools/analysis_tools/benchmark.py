@@ -42,7 +42,6 @@ from PIL import Image
 from torch import Tensor
 
 from insta_colorization.detectors.cached import CachedDetector
-from insta_colorization.detectors.selection import worst_to_best
 from insta_colorization.fileio.files import write_whole
 from insta_colorization.imaging.photo import load_rgb
 from insta_colorization.models.backbones.zhang2017 import STRIDE
@@ -201,7 +200,7 @@ def boxes_of(source: str, photo: str, pixels: np.ndarray) -> Boxes:
     detector = CachedDetector.of(source)
     detector.check([photo])
     (found,) = detector.detect([pixels], [photo])
-    return found[worst_to_best(found).flip(0)].boxes.tolist()
+    return found[found.worst_to_best().flip(0)].boxes.tolist()
 
 
 def list_cases(args: argparse.Namespace) -> list[Case]:

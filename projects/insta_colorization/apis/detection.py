@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from insta_colorization.detectors import InstanceDetector
 from insta_colorization.detectors.cached import coco_masks
 from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import load_rgb
-from insta_colorization.structures import Instances
+from insta_colorization.structures import Instances, Size
 from insta_colorization.utils.errors import sentence
 
 from .jobs import plan
@@ -147,14 +148,16 @@ def _record(name: str, instances: Instances, selection: Selection) -> dict[str, 
         for corner, size, score in zip(corners[:, :2].tolist(), sizes.tolist(), kept.scores.cpu().numpy(), strict=True)
     ]
     if selection.masks and kept.masks is not None:
-        for annotation, mask in zip(annotations, kept.masks.cpu().numpy(), strict=True):
-            annotation |= {'segmentation': _rle(mask), 'area': int(mask.sum())}
+        for annotation, mask, box in zip(annotations, kept.masks, kept.in_pixels().tolist(), strict=True):
+            annotation |= {'segmentation': _rle(mask, box, (height, width)), 'area': int(mask.sum())}
     return {'file_name': name, 'width': width, 'height': height, 'annotations': annotations}
 
 
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask (H, W) bool."""
-    runs = coco_masks().encode(np.asfortranarray(mask, np.uint8))
+def _rle(mask: Tensor, box: Sequence[int], size: Size) -> dict[str, Any]:
+    """COCO's compressed run lengths of a mask (h, w) bool that was cut to its box."""
+    whole = np.zeros(size, np.uint8, order='F')
+    whole[box[1] : box[3], box[0] : box[2]] = mask.cpu()
+    runs = coco_masks().encode(whole)
     return {'size': [int(side) for side in runs['size']], 'counts': runs['counts'].decode('ascii')}
 
 

@@ -1,15 +1,18 @@
 """Photo transforms: RGB uint8 HWC in `results['img']`, until `PackColorization` makes tensors of it.
 
 `results['instances']` (what the networks use) and `results['gt_instances']` (the true ones) are `Instances` of the
-current `img`: crops and flips move them along. A transform that cannot go on says why in `results['skipped']` and gives
-None; the dataset then takes another photo. RGB -> Lab happens once, on the device, in the data preprocessor.
+current `img`: crops and flips move them along, and with them every other `PhotoField` in `results`. A transform that
+cannot go on says why in `results['skipped']` and gives None; the dataset then takes another photo. RGB -> Lab happens
+once, on the device, in the data preprocessor.
 """
 
 import os
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 
 from insta_colorization.colorspace import rgb_to_lab
@@ -17,7 +20,7 @@ from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import ImageReadError, load_rgb
 from insta_colorization.imaging.resize import crop_instances, resize_photo, to_tensor
 from insta_colorization.registry import TRANSFORMS
-from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.structures import ColorizationSample, Instances, PhotoField
 
 # Records of the dataset and what `LoadInstances` makes of them.
 _INSTANCES_OF = {'annotations': 'instances', 'gt_annotations': 'gt_instances'}
@@ -118,18 +121,23 @@ class LoadInstances(BaseTransform):
         return results
 
 
-def move(results: dict, image: np.ndarray, moved: Callable[[Instances], Instances]) -> dict:
-    """Replaces the photo and moves what was found in it along.
+def move(results: dict, image: np.ndarray, change: str, *args: Any) -> dict:
+    """Replaces the photo and changes everything that moves with it.
+
+    Args:
+        results: of the pipeline.
+        image: the photo after the change.
+        change: the method of `PhotoField` that does the same.
+        *args: its arguments.
 
     Raises:
         ValueError: instances were cut out already, so their crops would no longer be those of the photo.
     """
-    if 'crops' in results:
+    if 'crops' in results and change != 'resize':
         raise ValueError('photos are cropped and flipped before CropInstances, but it came first')
     results['img'] = image
-    for name in _INSTANCES_OF.values():
-        if name in results:
-            results[name] = moved(results[name])
+    fields = {name: value for name, value in results.items() if isinstance(value, PhotoField)}
+    results.update({name: getattr(value, change)(*args) for name, value in fields.items()})
     return results
 
 
@@ -153,13 +161,7 @@ class RandomCropPhoto(BaseTransform):
         top = np.random.randint(image.shape[0] - height + 1)
         left = np.random.randint(image.shape[1] - width + 1)
         rows, columns = slice(top, top + height), slice(left, left + width)
-
-        def moved(instances: Instances) -> Instances:
-            boxes = instances.boxes - instances.boxes.new_tensor([left, top, left, top])
-            masks = None if instances.masks is None else instances.masks[:, rows, columns]
-            return Instances.clipped(boxes, (height, width), instances.scores, masks)
-
-        return move(results, image[rows, columns], moved)
+        return move(results, image[rows, columns], 'crop', rows, columns)
 
 
 @TRANSFORMS.register_module()
@@ -168,15 +170,8 @@ class RandomFlipPhoto(BaseTransform):
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         if np.random.rand() < 0.5:
-            return move(results, results['img'][:, ::-1], _mirrored)
+            return move(results, results['img'][:, ::-1], 'flip')
         return results
-
-
-def _mirrored(instances: Instances) -> Instances:
-    boxes = instances.boxes.clone()
-    boxes[:, [2, 0]] = instances.image_size[0, 1] - boxes[:, [0, 2]]
-    masks = None if instances.masks is None else instances.masks.flip(2)
-    return Instances(boxes, instances.image_size, instances.scores, masks=masks)
 
 
 @TRANSFORMS.register_module()
@@ -272,7 +267,7 @@ class RandomInstanceWindows(BaseTransform):
             raise ValueError('RandomInstanceWindows comes before CropInstances, but that came first')
         height, width = results['img'].shape[:2]
         windows = [self._window(box, height, width) for box in found.in_pixels().tolist()]
-        results['instances'] = Instances.clipped(windows, (height, width), found.scores)
+        results['instances'] = replace(found, boxes=torch.tensor(windows).reshape(-1, 4), masks=None)
         return results
 
     def _window(self, box: list[int], height: int, width: int) -> list[int]:
@@ -319,14 +314,15 @@ class CropToInstance(BaseTransform):
 
     def transform(self, results: dict) -> dict | None:  # noqa: D102
         instances = _instances(results, 'instances', 'CropToInstance')
-        if len(instances):
-            x0, y0, x1, y1 = instances.in_pixels()[np.random.randint(len(instances))].tolist()
-            results['img'] = results['img'][y0:y1, x0:x1]
-        elif 'skipped' not in results:
+        if not len(instances) and 'skipped' not in results:
             results['skipped'] = f'{results["img_path"]} has no instance to crop to'
             return None
         for name in _INSTANCES_OF.values():
             results.pop(name, None)
+        if len(instances):
+            x0, y0, x1, y1 = instances.in_pixels()[np.random.randint(len(instances))].tolist()
+            rows, columns = slice(y0, y1), slice(x0, x1)
+            move(results, results['img'][rows, columns], 'crop', rows, columns)
         return results
 
 
@@ -335,6 +331,7 @@ class ResizePhoto(BaseTransform):
     """Squashes the photo to a square, whatever its aspect, as the published code does.
 
     Instances keep referring to the photo as it was: the networks bring their boxes to any grid (`Instances.on_grid`).
+    Other fields are resized as they see fit (`PhotoField.resize`).
 
     Args:
         size: its side in pixels, a multiple of 8.
@@ -348,8 +345,7 @@ class ResizePhoto(BaseTransform):
     def transform(self, results: dict) -> dict:  # noqa: D102
         if self.keep_truth:
             results['truth'] = results['img']
-        results['img'] = resize_photo(results['img'], self.size)
-        return results
+        return move(results, resize_photo(results['img'], self.size), 'resize', (self.size, self.size))
 
 
 @TRANSFORMS.register_module()
@@ -357,17 +353,24 @@ class PackColorization(BaseTransform):
     """Makes the runner's form.
 
     `inputs` has `image` (3, S, S) uint8 RGB and, after `CropInstances`, `crops` (R, 3, S, S) uint8. `data_samples` is a
-    `ColorizationSample`; its truth is the image, or what a `ResizePhoto` kept of it at another size.
+    `ColorizationSample`; its truth is the image, or what a `ResizePhoto` kept of it at another size. Every `PhotoField`
+    in `results` is a field of it.
+
+    Args:
+        inputs: names of further arrays in `results` that become tensors of `inputs`, as they are.
+        meta: names of further meta information, such as a caption.
     """
+
+    def __init__(self, inputs: Sequence[str] = (), meta: Sequence[str] = ()) -> None:
+        self.inputs = tuple(inputs)
+        self.meta = ('img_path', 'image_size', 'skipped', 'crowds', *meta)
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         inputs = {'image': to_tensor(results['img'])}
         if 'crops' in results:
             inputs['crops'] = to_tensor(results['crops'])
+        inputs |= {name: torch.from_numpy(np.array(results[name])) for name in self.inputs if name in results}
         sample = ColorizationSample(gt_rgb=to_tensor(results['truth']) if 'truth' in results else inputs['image'])
-        for name in _INSTANCES_OF.values():
-            if name in results:
-                sample.set_field(results[name], name)
-        meta = ('img_path', 'image_size', 'skipped', 'crowds')
-        sample.set_metainfo({key: results[key] for key in meta if key in results})
+        sample.set_data({name: value for name, value in results.items() if isinstance(value, PhotoField)})
+        sample.set_metainfo({key: results[key] for key in self.meta if key in results})
         return {'inputs': inputs, 'data_samples': sample}

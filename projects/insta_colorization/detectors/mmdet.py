@@ -225,5 +225,5 @@ def _bound_aspect(image: np.ndarray) -> np.ndarray:
 def _to_instances(result: 'DetDataSample', size: tuple[int, int]) -> Instances:
     found = result.pred_instances.cpu()
     masks = found.get('masks')
-    masks = None if masks is None else torch.as_tensor(masks).bool()[:, : size[0], : size[1]]
-    return Instances.clipped(found.bboxes, size, found.scores, masks)
+    masks = None if masks is None else torch.as_tensor(masks)[:, : size[0], : size[1]]
+    return Instances.clipped(found.bboxes, size, found.scores, masks, found.labels)

@@ -33,21 +33,14 @@ def select(instances: Instances, score_thr: float = 0.0, min_size: float = 0.0, 
     kept = kept[_best_of_each_box(kept)]
     if top_k is None or len(kept) <= top_k:
         return kept
-    return kept[worst_to_best(kept)[len(kept) - top_k :]]
-
-
-def worst_to_best(instances: Instances) -> Tensor:
-    """(R,) int64 indices of the instances by score, then area; of equals the first one counts as better."""
-    order = torch.arange(len(instances), device=instances.boxes.device).flip(0)
-    order = order[instances.areas[order].argsort(stable=True)]
-    return order[instances.scores[order].argsort(stable=True)]
+    return kept[kept.worst_to_best()[len(kept) - top_k :]]
 
 
 def _best_of_each_box(instances: Instances) -> Tensor:
     """(R,) bool: of boxes that are exactly equal only the best stays."""
     if not len(instances):
         return torch.zeros(0, dtype=torch.bool, device=instances.boxes.device)
-    rank = worst_to_best(instances).argsort()
+    rank = instances.worst_to_best().argsort()
     boxes, group = instances.boxes.unique(dim=0, return_inverse=True)
     best = rank.new_full((len(boxes),), -1).scatter_reduce(0, group, rank, 'amax')
     return rank == best[group]

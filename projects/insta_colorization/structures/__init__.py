@@ -1,7 +1,8 @@
 """Typed data that travels between detectors, datasets, networks and the inferencer."""
 
-from .instances import Instances, Size
+from .coco import COCO_CLASSES, COCO_IDS
+from .instances import Instances
 from .request import Hint, Request
-from .sample import ColorizationSample
+from .sample import ColorizationSample, PhotoField, Size
 
-__all__ = ['ColorizationSample', 'Hint', 'Instances', 'Request', 'Size']
+__all__ = ['COCO_CLASSES', 'COCO_IDS', 'ColorizationSample', 'Hint', 'Instances', 'PhotoField', 'Request', 'Size']

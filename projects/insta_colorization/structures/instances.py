@@ -1,56 +1,69 @@
-"""Typed data that travels between detectors, datasets, networks and the inferencer.
+"""Objects found in photos.
 
 Shape legend: N images, R instances over all of them. Boxes are (x0, y0, x1, y1) in pixels of their own image, x right,
 y down, end exclusive. Sizes are (height, width).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = tuple[int, int]
+from .coco import COCO_CLASSES
+from .sample import PhotoField, Size
+
+T = TypeVar('T', Tensor, None)
 
 
 @dataclass(frozen=True, eq=False)
-class Instances:
+class Instances(PhotoField):
     """Objects found in N images.
 
     Construction checks everything and raises `ValueError` with the offending values. Boxes that come from outside and
-    may stick out of their photo go through `Instances.clipped`.
+    may stick out of their photo go through `Instances.clipped`, masks of whole photos through `with_masks`.
 
     Attributes:
         boxes: (R, 4) float32.
         image_size: (N, 2) int64, the size of each image; one `(height, width)` is taken as N = 1.
         scores: (R,) float32; ones when not given.
         image_index: (R,) int64 in 0..N-1; zeros when not given.
-        masks: (R, H, W) bool in the frame of each instance's own image, zero beyond it, or None.
+        masks: R bool masks (h, w), each cut to its box's whole pixels (`in_pixels`), or None.
+        labels: (R,) int64, indices into `classes`, -1 where the class is unknown; None if all are.
+        classes: names; COCO's 80 when not given.
     """
 
     boxes: Tensor
     image_size: Tensor
     scores: Tensor = None  # type: ignore[assignment]
     image_index: Tensor = None  # type: ignore[assignment]
-    masks: Tensor | None = None
+    masks: tuple[Tensor, ...] | None = None
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = COCO_CLASSES
 
     def __post_init__(self) -> None:
         boxes = torch.as_tensor(self.boxes, dtype=torch.float32)
         device, count = boxes.device, len(boxes)
-        defaults = {
+        scores = torch.ones(count) if self.scores is None else self.scores
+        image_index = torch.zeros(count) if self.image_index is None else self.image_index
+        values = {
             'boxes': boxes,
             'image_size': torch.as_tensor(self.image_size, dtype=torch.int64, device=device).reshape(-1, 2),
-            'scores': torch.ones(count, device=device)
-            if self.scores is None
-            else torch.as_tensor(self.scores, dtype=torch.float32, device=device),
-            'image_index': torch.zeros(count, dtype=torch.int64, device=device)
-            if self.image_index is None
-            else torch.as_tensor(self.image_index, dtype=torch.int64, device=device),
-            'masks': None if self.masks is None else torch.as_tensor(self.masks, device=device).bool(),
+            'scores': torch.as_tensor(scores, dtype=torch.float32, device=device),
+            'image_index': torch.as_tensor(image_index, dtype=torch.int64, device=device),
+            'masks': self.masks
+            if self.masks is None
+            else tuple(torch.as_tensor(mask, dtype=torch.bool, device=device) for mask in self.masks),
+            'labels': self.labels
+            if self.labels is None
+            else torch.as_tensor(self.labels, dtype=torch.int64, device=device),
+            'classes': tuple(self.classes),
         }
-        for name, value in defaults.items():
+        for name, value in values.items():
             object.__setattr__(self, name, value)
         self._validate()
 
@@ -58,28 +71,33 @@ class Instances:
         boxes, count = self.boxes, len(self.boxes)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f'boxes must have shape (R, 4), but got {tuple(boxes.shape)}')
-        for name in ('scores', 'image_index', 'masks'):
+        for name in ('scores', 'image_index', 'masks', 'labels'):
             value = getattr(self, name)
             if value is not None and len(value) != count:
                 raise ValueError(f'{name} must have one entry per box, but got {len(value)} for {count} boxes')
-        for name in ('scores', 'image_index'):
-            if getattr(self, name).ndim != 1:
-                raise ValueError(f'{name} must have shape (R,), but got {tuple(getattr(self, name).shape)}')
+            if isinstance(value, Tensor) and value.ndim != 1:
+                raise ValueError(f'{name} must have shape (R,), but got {tuple(value.shape)}')
         if not self.scores.isfinite().all():
             raise ValueError(f'scores must be finite, but got {self.scores[~self.scores.isfinite()][0].item()}')
-        if self.masks is not None and self.masks.ndim != 3:
-            raise ValueError(f'masks must have shape (R, H, W), but got {tuple(self.masks.shape)}')
         if not count:
             return
-        if self.image_index.min() < 0 or self.image_index.max() >= self.num_images:
-            raise ValueError(
-                f'image_index must lie in 0..{self.num_images - 1}, '
-                f'but got {int(self.image_index.min())}..{int(self.image_index.max())}'
-            )
+        _require_range('image_index', self.image_index, 0, self.num_images)
+        if self.labels is not None:
+            _require_range('labels', self.labels, -1, len(self.classes))
+        self._validate_boxes()
+        pixels = self.in_pixels().tolist() if self.masks else []
+        for number, (mask, (x0, y0, x1, y1)) in enumerate(zip(self.masks or (), pixels, strict=True)):
+            if mask.shape != (y1 - y0, x1 - x0):
+                raise ValueError(
+                    f'mask {number} must have the height and width of its box, {(y1 - y0, x1 - x0)}, '
+                    f'but got {tuple(mask.shape)}'
+                )
+
+    def _validate_boxes(self) -> None:
         height, width = self.image_size[self.image_index].unbind(dim=1)
-        x0, y0, x1, y1 = boxes.unbind(dim=1)
+        x0, y0, x1, y1 = self.boxes.unbind(dim=1)
         checks = {
-            'is not finite': ~boxes.isfinite().all(dim=1),
+            'is not finite': ~self.boxes.isfinite().all(dim=1),
             'is inverted or has no area': (x1 <= x0) | (y1 <= y0),
             'leaves its image': (x0 < 0) | (y0 < 0) | (x1 > width) | (y1 > height),
         }
@@ -87,7 +105,7 @@ class Instances:
             if wrong.any():
                 first = int(wrong.nonzero()[0])
                 raise ValueError(
-                    f'box {first} {fault}: {[round(v, 2) for v in boxes[first].tolist()]} in an image of '
+                    f'box {first} {fault}: {[round(v, 2) for v in self.boxes[first].tolist()]} in an image of '
                     f'height {int(height[first])} and width {int(width[first])}'
                 )
 
@@ -102,7 +120,9 @@ class Instances:
         boxes: Tensor | np.ndarray | Sequence[Sequence[float]],
         image_size: Size,
         scores: Tensor | np.ndarray | Sequence[float] | None = None,
-        masks: Tensor | None = None,
+        masks: Tensor | np.ndarray | Sequence[Tensor] | None = None,
+        labels: Tensor | np.ndarray | Sequence[int] | None = None,
+        classes: Sequence[str] = COCO_CLASSES,
     ) -> 'Instances':
         """Takes boxes of one image from outside: clips them to it and drops those with nothing inside.
 
@@ -110,53 +130,66 @@ class Instances:
             boxes: (R, 4).
             image_size: (height, width).
             scores: (R,) or None.
-            masks: (R, H, W) or None.
+            masks: (R, height, width), of the whole image, or None.
+            labels: (R,) indices into `classes`, or None.
+            classes: names.
 
         Raises:
-            ValueError: a box is not finite or is inverted, or the lengths differ. A detector that reports such a box
-                is broken, and dropping it would hide that.
+            ValueError: a box is not finite or is inverted, the lengths differ, a label is not one of the classes or a
+                mask has another size than the image. A detector that reports such a box is broken, and dropping it
+                would hide that.
         """
         boxes = torch.as_tensor(boxes, dtype=torch.float32)
         if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
             raise ValueError(f'boxes must have shape (R, 4), but got {tuple(boxes.shape)}')
         boxes = boxes.reshape(-1, 4)
-        scores = torch.ones(len(boxes)) if scores is None else torch.as_tensor(scores, dtype=torch.float32)
-        scores = scores.to(boxes.device)
-        if len(scores) != len(boxes):
-            raise ValueError(f'scores must have one entry per box, but got {len(scores)} for {len(boxes)} boxes')
-        if masks is not None and len(masks) != len(boxes):
-            raise ValueError(f'masks must have one entry per box, but got {len(masks)} for {len(boxes)} boxes')
-        x0, y0, x1, y1 = boxes.unbind(dim=1)
-        wrong = ~boxes.isfinite().all(dim=1) | (x1 < x0) | (y1 < y0)
+        for name, value in {'scores': scores, 'masks': masks, 'labels': labels}.items():
+            if value is not None and len(value) != len(boxes):
+                raise ValueError(f'{name} must have one entry per box, but got {len(value)} for {len(boxes)} boxes')
+        wrong = ~boxes.isfinite().all(dim=1) | (boxes[:, 2:] < boxes[:, :2]).any(dim=1)
         if wrong.any():
             first = int(wrong.nonzero()[0])
             raise ValueError(f'box {first} is not finite or is inverted: {boxes[first].tolist()}')
-        height, width = image_size
-        inside = torch.stack([x0.clamp(0, width), y0.clamp(0, height), x1.clamp(0, width), y1.clamp(0, height)], dim=1)
-        keep = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
-        return cls(inside[keep], image_size, scores[keep], masks=None if masks is None else masks[keep])  # type: ignore[arg-type]
+        inside, keep = _clip(boxes, image_size)
+        found = cls(
+            inside[keep],
+            image_size,  # type: ignore[arg-type]
+            None if scores is None else torch.as_tensor(scores, device=boxes.device)[keep],  # type: ignore[arg-type]
+            labels=None if labels is None else torch.as_tensor(labels, device=boxes.device)[keep],
+            classes=tuple(classes),
+        )
+        return found if masks is None else found.with_masks(masks[n] for n in keep.nonzero()[:, 0].tolist())
 
     @classmethod
     def cat(cls, parts: Sequence['Instances']) -> 'Instances':
-        """Joins the instances of several groups of images; images keep their order, masks are padded to the largest.
+        """Joins the instances of several groups of images; images keep their order.
 
-        Masks stay if every part that has instances has them.
+        Masks stay if every part that has instances has them; labels, if any part has them. Other lists of classes than
+        the first one are joined to it.
         """
         if not parts:
             raise ValueError('cat needs at least one Instances')
         first_image = np.cumsum([0, *(part.num_images for part in parts[:-1])])
-        masks = None
-        given = [part.masks for part in parts if part.masks is not None]
-        if given and all(part.masks is not None or not len(part) for part in parts):
-            height, width = max(m.shape[1] for m in given), max(m.shape[2] for m in given)
-            masks = torch.cat([F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in given])
+        given = [part for part in parts if len(part)]
+        masks = [part.masks for part in given if part.masks is not None]
+        classes = tuple(dict.fromkeys(name for part in given for name in part.classes)) or parts[0].classes
+        labelled = any(part.labels is not None for part in given)
         return cls(
             torch.cat([part.boxes for part in parts]),
             torch.cat([part.image_size for part in parts]),
             torch.cat([part.scores for part in parts]),
             torch.cat([part.image_index + int(first) for part, first in zip(parts, first_image, strict=True)]),
-            masks,
+            tuple(mask for group in masks for mask in group) if masks and len(masks) == len(given) else None,
+            torch.cat([part._labels_among(classes) for part in given]) if labelled else None,
+            classes,
         )
+
+    def _labels_among(self, classes: tuple[str, ...]) -> Tensor:
+        """(R,) labels as indices into other classes, which hold all of these."""
+        if self.labels is None:
+            return torch.full_like(self.image_index, -1)
+        # The last one is what -1 looks up.
+        return self.labels.new_tensor([*map(classes.index, self.classes), -1])[self.labels]
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -168,12 +201,14 @@ class Instances:
             if chosen.dtype != bool:
                 chosen = chosen.astype(np.int64)
             index = torch.as_tensor(chosen, device=self.boxes.device)
-        return Instances(
-            self.boxes[index],
-            self.image_size,
-            self.scores[index],
-            self.image_index[index],
-            None if self.masks is None else self.masks[index],
+        numbers = torch.arange(len(self), device=self.boxes.device)
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            image_index=self.image_index[index],
+            masks=None if self.masks is None else tuple(self.masks[n] for n in numbers[index].tolist()),
+            labels=None if self.labels is None else self.labels[index],
         )
 
     @property
@@ -186,24 +221,21 @@ class Instances:
         """(R,) box areas in square pixels."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
 
+    def worst_to_best(self) -> Tensor:
+        """(R,) int64 indices of the instances by score, then area; of equals the first one counts as better."""
+        order = torch.arange(len(self), device=self.boxes.device).flip(0)
+        order = order[self.areas[order].argsort(stable=True)]
+        return order[self.scores[order].argsort(stable=True)]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> 'Instances':
         """The same instances on another device; `non_blocking` as in `torch.Tensor.to`."""
 
-        def moved(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=non_blocking)
+        def moved(value: T) -> T:
+            return None if value is None else value.to(device, non_blocking=non_blocking)
 
-        masks = None if self.masks is None else moved(self.masks)
-        image_index, image_size = moved(self.image_index), moved(self.image_size)
-        return Instances(moved(self.boxes), image_size, moved(self.scores), image_index, masks)
-
-    def by_image(self) -> list['Instances']:
-        """One `Instances` of a single image for each of the N images, empty ones included."""
-        parts = []
-        for n in range(self.num_images):
-            mine = self.image_index == n
-            masks = None if self.masks is None else self.masks[mine]
-            parts.append(Instances(self.boxes[mine], self.image_size[n], self.scores[mine], masks=masks))
-        return parts
+        names = ('boxes', 'image_size', 'scores', 'image_index', 'labels')
+        masks = None if self.masks is None else tuple(map(moved, self.masks))
+        return replace(self, **{name: moved(getattr(self, name)) for name in names}, masks=masks)  # type: ignore[arg-type]
 
     def of_images(self, keep: Tensor) -> 'Instances':
         """The instances of some of the images, renumbered.
@@ -211,11 +243,58 @@ class Instances:
         Args:
             keep: (N,) bool, which images stay.
         """
-        mine = keep[self.image_index]
-        number = keep.cumsum(0) - 1
-        masks = None if self.masks is None else self.masks[mine]
-        image_index = number[self.image_index[mine]]
-        return Instances(self.boxes[mine], self.image_size[keep], self.scores[mine], image_index, masks)
+        part = self[keep[self.image_index]]
+        return replace(part, image_size=self.image_size[keep], image_index=(keep.cumsum(0) - 1)[part.image_index])
+
+    def with_masks(self, masks: Iterable[Tensor | np.ndarray]) -> 'Instances':
+        """These instances of one image with masks, each cut to its box.
+
+        Args:
+            masks: R masks of the whole image, (height, width) each, as one array or one after the other; not zero is in
+                the mask.
+
+        Raises:
+            ValueError: a mask has another size than the image, or there are not as many as boxes.
+        """
+        height, width = self.image_size[0].tolist()
+        cut = []
+        for mask, box in zip_longest(map(torch.as_tensor, masks), self.in_pixels().tolist()):
+            if mask is None:
+                break
+            if mask.shape != (height, width):
+                raise ValueError(
+                    f'masks must have the size of their photo, height {height} and width {width}, '
+                    f'but got {tuple(mask.shape)}'
+                )
+            cut.append(mask if box is None else _recut(mask, (0, 0, width, height), box))
+        return replace(self, masks=tuple(cut))
+
+    def crop(self, rows: slice, columns: slice) -> 'Instances':
+        """The parts of the instances of one image that lie in a window of it."""
+        corner = torch.tensor([columns.start, rows.start] * 2, device=self.boxes.device)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        inside, keep = _clip(self.boxes - corner, size)
+        kept = self[keep]
+        cropped = replace(kept, boxes=inside[keep], image_size=size, masks=None)  # type: ignore[arg-type]
+        return cropped._with_recut(kept.masks, kept.in_pixels() - corner)
+
+    def flip(self) -> 'Instances':
+        """The instances of one image in its mirror image."""
+
+        def mirrored(boxes: Tensor) -> Tensor:
+            boxes = boxes.clone()
+            boxes[:, [2, 0]] = self.image_size[0, 1] - boxes[:, [0, 2]]
+            return boxes
+
+        masks = None if self.masks is None else [mask.flip(1) for mask in self.masks]
+        return replace(self, boxes=mirrored(self.boxes), masks=None)._with_recut(masks, mirrored(self.in_pixels()))
+
+    def _with_recut(self, masks: Sequence[Tensor] | None, boxes: Tensor) -> 'Instances':
+        """These instances with masks that were cut to `boxes` (R, 4), which may be a pixel off after mirroring."""
+        if masks is None:
+            return self
+        recut = zip(masks, boxes.tolist(), self.in_pixels().tolist(), strict=True)
+        return replace(self, masks=tuple(_recut(*item) for item in recut))
 
     def in_pixels(self) -> Tensor:
         """(R, 4) int64 boxes of whole pixels: floored as in the published code, at least one pixel wide and high."""
@@ -238,6 +317,51 @@ class Instances:
         grid = torch.tensor([size[1], size[0]] * 2, dtype=torch.float64, device=self.boxes.device)
         cells = (self.in_pixels().double() / extent * grid).floor().long()
         return _at_least_one_cell(cells, torch.tensor([size], device=self.boxes.device).expand(len(self), 2))
+
+    def mask_on_grid(self, number: int, size: Size) -> Tensor:
+        """One instance's mask on a feature grid that covers the whole image: each cell is the pixel at its centre.
+
+        Args:
+            number: 0..R-1.
+            size: (height, width) of the grid.
+
+        Returns:
+            (h, w) bool of the cells of the box (`on_grid`).
+        """
+        assert self.masks is not None
+        mask, extent = self.masks[number], self.image_size[self.image_index[number]].tolist()
+        corner, cells = self.in_pixels()[number].tolist(), self.on_grid(size)[number].tolist()
+        for axis in (0, 1):
+            pixels = torch.arange(extent[axis], dtype=torch.float64)[None, None]
+            centres = F.interpolate(pixels, size[axis], mode='nearest-exact')[0, 0].long()
+            wanted = centres[cells[1 - axis] : cells[3 - axis]].to(mask.device) - corner[1 - axis]
+            inside = (wanted >= 0) & (wanted < mask.shape[axis])
+            mask = mask.index_select(axis, wanted.clamp(0, mask.shape[axis] - 1))
+            mask = mask & (inside if axis else inside[:, None])
+        return mask
+
+
+def _require_range(name: str, values: Tensor, first: int, end: int) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < first or high >= end:
+        raise ValueError(f'{name} must lie in {first}..{end - 1}, but got {low}..{high}')
+
+
+def _clip(boxes: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """Boxes (R, 4) cut to an image of `size`, and which of them (R,) have an area inside."""
+    edge = torch.tensor([size[1], size[0]] * 2, dtype=boxes.dtype, device=boxes.device)
+    inside = boxes.clamp(min=0).minimum(edge)
+    return inside, (inside[:, 2:] > inside[:, :2]).all(dim=1)
+
+
+def _recut(mask: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """A copy of a mask that was cut to one box of whole pixels, cut to another; empty where it did not reach."""
+    cut = torch.zeros(new[3] - new[1], new[2] - new[0], dtype=torch.bool, device=mask.device)
+    x0, y0 = max(old[0], new[0]), max(old[1], new[1])
+    x1, y1 = max(x0, min(old[2], new[2])), max(y0, min(old[3], new[3]))
+    part = mask[y0 - old[1] : y1 - old[1], x0 - old[0] : x1 - old[0]]
+    cut[y0 - new[1] : y1 - new[1], x0 - new[0] : x1 - new[0]] = part
+    return cut
 
 
 def _at_least_one_cell(boxes: Tensor, size: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .instances import Instances, Size
+from .instances import Instances
+from .sample import Size
 
 Box = tuple[int, int, int, int]
 

@@ -137,9 +137,8 @@ class TestRandomCropPhoto:
         # The mask is where the image has an even row and column: it must go wherever those pixels go.
         even = (image[..., 0] % 2 == 0) & (image[..., 1] % 2 == 0)
         boxes = torch.tensor([[0, 0, 30, 20], [10, 5, 20, 15], [0, 0, 2, 1], [29.0, 19, 30, 20]])
-        given = Instances(
-            boxes, (20, 30), torch.tensor([0.9, 0.8, 0.7, 0.6]), masks=torch.from_numpy(even).expand(4, -1, -1)
-        )
+        given = Instances(boxes, (20, 30), torch.tensor([0.9, 0.8, 0.7, 0.6]), labels=[0, 1, 2, 3])
+        given = given.with_masks(torch.from_numpy(even).expand(4, -1, -1))
 
         counts = set()
         for _ in range(30):
@@ -147,8 +146,8 @@ class TestRandomCropPhoto:
             window, moved = results['img'], results['instances']
             counts.add(len(moved))
             top, left, height, width = int(window[0, 0, 0]), int(window[0, 0, 1]), *window.shape[:2]
-            for box, score, mask in zip(moved.boxes.int().tolist(), moved.scores, moved.masks, strict=True):
-                x0, y0, x1, y1 = boxes[int((given.scores == score).nonzero())].int().tolist()
+            for box, label, mask in zip(moved.boxes.int().tolist(), moved.labels, moved.masks, strict=True):
+                x0, y0, x1, y1 = boxes[label].int().tolist()
                 seen = window[box[1] : box[3], box[0] : box[2], :2].reshape(-1, 2).tolist()
                 expected = [
                     [y, x]
@@ -157,7 +156,7 @@ class TestRandomCropPhoto:
                     if top <= y < top + height and left <= x < left + width
                 ]
                 assert seen == expected
-                assert torch.equal(mask, torch.from_numpy((window[..., :2] % 2 == 0).all(axis=-1)))
+                assert mask.flatten().tolist() == [y % 2 == x % 2 == 0 for y, x in expected]
             assert results['gt_instances'].boxes.tolist() == [[0, 0, width, height]]
             assert moved.image_size.tolist() == [[height, width]]
         assert counts == {2, 3}
@@ -176,7 +175,7 @@ def test_half_of_the_photos_are_mirrored(image):
 def test_instances_are_mirrored_with_their_photo(image):
     mask = torch.zeros(1, 20, 30, dtype=torch.bool)
     mask[0, 5, 3] = True
-    given = Instances(torch.tensor([[2, 4, 12.5, 20]]), (20, 30), torch.tensor([0.5]), masks=mask)
+    given = Instances.clipped([[2, 4, 12.5, 20]], (20, 30), [0.5], mask, [7])
 
     found = {
         tuple(r['instances'].boxes[0].tolist()): r
@@ -185,7 +184,8 @@ def test_instances_are_mirrored_with_their_photo(image):
 
     assert set(found) == {(2, 4, 12.5, 20), (17.5, 4, 28, 20)}
     mirrored = found[17.5, 4, 28, 20]
-    assert mirrored['instances'].masks.nonzero().tolist() == [[0, 5, 26]]
+    assert mirrored['instances'].masks[0].nonzero().tolist() == [[5 - 4, 26 - 17]]
+    assert mirrored['instances'].labels.tolist() == [7]
     assert mirrored['img'][5, 26].tolist() == [5, 3, 0]
     assert mirrored['instances'].scores.tolist() == [0.5]
 
@@ -223,7 +223,7 @@ class TestLoadInstances:
     def test_masks(self, image):
         results = self.load(image, masks=True, annotations=annotations([1, 2, 3, 4]))
 
-        assert results['instances'].masks.nonzero().tolist() == [[0, 2, 1], [0, 2, 2], [0, 3, 1], [0, 3, 2]]
+        assert [mask.tolist() for mask in results['instances'].masks] == [[[True, True], [True, True]]]
 
     def test_a_photo_of_another_shape(self, image):
         results = {'img': image, 'image_size': (20, 30), 'img_path': 'a.png'}
@@ -305,7 +305,7 @@ class TestSelectInstances:
 class TestWindows:
     def found(self) -> Instances:
         boxes = torch.tensor([[10, 4, 20, 12], [0.0, 0, 30, 20]])
-        return Instances(boxes, (20, 30), torch.tensor([0.9, 0.5]), masks=torch.ones(2, 20, 30))
+        return Instances(boxes, (20, 30), torch.tensor([0.9, 0.5]), labels=[3, 4]).with_masks(torch.ones(2, 20, 30))
 
     def windows(self, image, **settings) -> torch.Tensor:
         """100 windows for each of the two boxes: (100, 2, 4)."""
@@ -356,6 +356,7 @@ class TestWindows:
         moved = RandomInstanceWindows()(dict(results))
 
         assert moved['instances'].masks is None
+        assert moved['instances'].labels.tolist() == [3, 4]
         assert torch.equal(moved['instances'].scores, results['instances'].scores)
         assert moved['gt_instances'] is results['gt_instances']
         assert moved['img'] is image

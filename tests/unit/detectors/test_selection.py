@@ -97,10 +97,13 @@ def test_ties_go_to_the_larger_area_then_to_the_first():
 
 def test_masks_follow_their_boxes():
     masks = torch.zeros(3, *SIZE, dtype=torch.bool)
-    masks[1, 0, 0] = True
-    given = Instances([LARGE, SMALL, MEDIUM], SIZE, scores=[0.1, 0.9, 0.5], masks=masks)
+    masks[1, SMALL[1], SMALL[0]] = True
+    given = Instances([LARGE, SMALL, MEDIUM], SIZE, scores=[0.1, 0.9, 0.5], labels=[4, 5, 6]).with_masks(masks)
 
-    assert select(given, top_k=1).masks.sum() == 1
+    kept = select(given, top_k=1)
+
+    assert kept.masks[0].sum() == 1
+    assert kept.labels.tolist() == [5]
 
 
 @pytest.mark.parametrize('top_k', [None, 0, 8])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from insta_colorization.structures import Instances
+from insta_colorization.structures import COCO_IDS, Instances
 
 SIZE = (40, 60)
 
@@ -21,8 +22,15 @@ def two_images():
         pytest.param({'scores': [float('nan')]}, 'scores must be finite, but got nan', id='score-nan'),
         pytest.param({'image_index': [1]}, r'image_index must lie in 0..0, but got 1..1', id='image-index'),
         pytest.param({'image_index': [-1]}, r'image_index must lie in 0..0, but got -1..-1', id='negative-index'),
-        pytest.param({'masks': torch.zeros(2, 40, 60)}, 'masks must have one entry per box', id='mask-count'),
-        pytest.param({'masks': torch.zeros(1, 40)}, r'masks must have shape \(R, H, W\)', id='mask-shape'),
+        pytest.param({'masks': torch.zeros(2, 10, 10)}, 'masks must have one entry per box', id='mask-count'),
+        pytest.param(
+            {'masks': torch.zeros(1, 40, 60)}, r'mask 0 .* of its box, \(10, 10\), but got \(40, 60\)', id='mask-size'
+        ),
+        pytest.param({'labels': [1, 2]}, 'labels must have one entry per box, but got 2 for 1 boxes', id='labels'),
+        pytest.param({'labels': [80]}, r'labels must lie in -1\.\.79, but got 80\.\.80', id='label-beyond'),
+        pytest.param(
+            {'labels': [1], 'classes': ['cat']}, r'labels must lie in -1\.\.0, but got 1\.\.1', id='own-classes'
+        ),
         pytest.param({'boxes': [[0, 0, float('nan'), 9]]}, 'box 0 is not finite: .*nan.* height 40', id='nan'),
         pytest.param({'boxes': [[0, 0, float('inf'), 9]]}, 'box 0 is not finite', id='infinite'),
         pytest.param({'boxes': [[9, 0, 5, 9]]}, 'box 0 is inverted or has no area', id='inverted'),
@@ -47,6 +55,15 @@ def test_defaults():
     assert instances.image_index.tolist() == [0]
     assert instances.image_size.tolist() == [[40, 60]]
     assert instances.masks is None
+    assert instances.labels is None
+    assert (len(instances.classes), instances.classes[0], instances.classes[-1]) == (80, 'person', 'toothbrush')
+
+
+def test_official_ids_of_cocos_categories():
+    # As in instances_val2017.json.
+    known = {'person': 1, 'stop sign': 13, 'cat': 17, 'dining table': 67, 'tv': 72, 'toothbrush': 90}
+
+    assert {name: COCO_IDS[name] for name in known} == known
 
 
 def test_empty_of_one_and_of_many_images():
@@ -55,18 +72,22 @@ def test_empty_of_one_and_of_many_images():
     assert (len(one), one.num_images) == (0, 1)
     assert (len(many), many.num_images) == (0, 3)
     assert one.in_pixels().shape == one.on_grid((8, 8)).shape == (0, 4)
-    assert [len(part) for part in many.by_image()] == [0, 0, 0]
 
 
 class TestClipped:
     def test_cuts_boxes_to_the_image_and_drops_those_without_area_inside(self):
         boxes = [[-5, -5, 10, 10], [50, 30, 90, 90], [70, 0, 80, 10], [5, 5, 5, 9], [-9, -9, 99, 99]]
 
-        found = Instances.clipped(boxes, SIZE, [0.1, 0.2, 0.3, 0.4, 0.5], torch.eye(5).view(5, 5, 1) > 0)
+        masks = torch.zeros(5, *SIZE)
+        masks[0, 1, 2] = masks[1, 35, 55] = masks[4] = 1
+
+        found = Instances.clipped(boxes, SIZE, [0.1, 0.2, 0.3, 0.4, 0.5], masks, [1, 2, 3, 4, 5])
 
         assert found.boxes.tolist() == [[0, 0, 10, 10], [50, 30, 60, 40], [0, 0, 60, 40]]
         assert found.scores.tolist() == pytest.approx([0.1, 0.2, 0.5])
-        assert found.masks[:, :, 0].float().argmax(dim=1).tolist() == [0, 1, 4]
+        assert [tuple(mask.shape) for mask in found.masks] == [(10, 10), (10, 10), SIZE]
+        assert [mask.nonzero().tolist() for mask in found.masks[:2]] == [[[1, 2]], [[5, 5]]]
+        assert found.labels.tolist() == [1, 2, 5]
 
     @pytest.mark.parametrize('nothing', [[], np.zeros((0, 4)), np.zeros(0)], ids=['list', 'rows', 'flat'])
     def test_takes_no_boxes_in_every_form(self, nothing):
@@ -79,7 +100,13 @@ class TestClipped:
             pytest.param(([[0, 0, 1, 1], [9, 0, 5, 9]], SIZE), r'box 1 .* \[9.0, 0.0, 5.0, 9.0\]', id='inverted'),
             pytest.param((np.zeros((4, 5)), SIZE), r'boxes must have shape \(R, 4\), but got \(4, 5\)', id='shape'),
             pytest.param(([[0, 0, 1, 1]], SIZE, [1, 1]), 'got 2 for 1 boxes', id='scores'),
-            pytest.param(([[0, 0, 1, 1]], SIZE, None, torch.zeros(2, 4, 4)), 'masks .* got 2 for 1', id='masks'),
+            pytest.param(([[0, 0, 1, 1]], SIZE, None, torch.zeros(2, *SIZE)), 'masks .* got 2 for 1', id='masks'),
+            pytest.param(
+                ([[0, 0, 1, 1]], SIZE, None, np.zeros((1, 60, 40))),
+                r'size of their photo, height 40 and width 60, but got \(60, 40\)',
+                id='mask-size',
+            ),
+            pytest.param(([[0, 0, 1, 1]], SIZE, None, None, [1, 1]), 'labels .* got 2 for 1', id='labels'),
         ],
     )
     def test_refuses(self, arguments, message):
@@ -99,35 +126,40 @@ class TestCat:
         assert instances.image_index.tolist() == [0, 0, 2]
         assert instances.image_size.tolist() == [[40, 60], [8, 9], [30, 20]]
 
-    def test_by_image_takes_it_apart_again(self):
-        parts = two_images().by_image()
-
-        assert [part.boxes.tolist() for part in parts] == [[[0, 0, 10, 10], [5, 5, 60, 40]], [], [[1, 2, 3, 4]]]
-        assert [part.image_size.tolist() for part in parts] == [[[40, 60]], [[8, 9]], [[30, 20]]]
-        assert parts[2].scores.tolist() == pytest.approx([0.7])
-
-    def test_pads_masks_to_the_largest_image(self):
-        low = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 3, 8))
-        high = Instances([[0, 0, 2, 2]], (9, 4), masks=torch.ones(1, 9, 4))
+    def test_masks_stay_as_they_are(self):
+        low = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 2, 2))
+        high = Instances([[0, 0, 2, 5]], (9, 4), masks=torch.eye(5, 2)[None])
 
         masks = Instances.cat([low, high]).masks
 
-        assert masks.shape == (2, 9, 8)
-        assert masks.sum(dim=(1, 2)).tolist() == [24, 36]
-        assert masks[0, :3].all()
-        assert masks[1, :, :4].all()
+        assert [mask.tolist() for mask in masks] == [low.masks[0].tolist(), high.masks[0].tolist()]
 
     def test_a_photo_without_instances_does_not_cost_the_others_their_masks(self):
-        found = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 3, 8))
-        nothing = Instances(torch.zeros(0, 4), (20, 20), masks=torch.zeros(0, 20, 20))
+        found = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 2, 2))
+        nothing = Instances(torch.zeros(0, 4), (20, 20), masks=[])
 
-        assert Instances.cat([Instances.empty((5, 5)), found]).masks.shape == (1, 3, 8)
-        assert Instances.cat([found, nothing]).masks.shape == (1, 20, 20)
+        assert len(Instances.cat([Instances.empty((5, 5)), found]).masks) == 1
+        assert len(Instances.cat([found, nothing]).masks) == 1
 
     def test_masks_go_when_an_instance_has_none(self):
-        found = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 3, 8))
+        found = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 2, 2))
 
         assert Instances.cat([found, Instances([[0, 0, 2, 2]], (3, 8))]).masks is None
+
+    def test_labels_of_several_lists_of_classes(self):
+        boxes = [[0, 0, 2, 2], [0, 0, 3, 3]]
+        parts = [
+            Instances.empty(SIZE),
+            Instances(boxes, SIZE, labels=[1, -1], classes=['cat', 'dog']),
+            Instances(boxes, SIZE, labels=[0, 1], classes=['horse', 'cat']),
+            Instances(boxes[:1], SIZE, classes=['cat']),
+        ]
+
+        joined = Instances.cat(parts)
+
+        assert joined.classes == ('cat', 'dog', 'horse')
+        assert joined.labels.tolist() == [1, -1, 2, 0, -1]
+        assert Instances.cat(parts[:1]).labels is None
 
     def test_needs_a_part(self):
         with pytest.raises(ValueError, match='at least one'):
@@ -161,15 +193,72 @@ def test_of_images_renumbers():
 
 
 def test_to_moves_every_field(monkeypatch):
-    instances = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 3, 8))
+    instances = Instances([[0, 0, 2, 2]], (3, 8), masks=torch.ones(1, 2, 2), labels=[3])
     monkeypatch.setattr(
         Instances, '_validate', lambda self: None
     )  # the meta device, here on every machine, has no values
 
     moved = instances.to('meta')
 
-    for name in ('boxes', 'image_size', 'scores', 'image_index', 'masks'):
+    for name in ('boxes', 'image_size', 'scores', 'image_index', 'labels'):
         assert getattr(moved, name).device.type == 'meta'
+    assert moved.masks[0].device.type == 'meta'
+
+
+def test_worst_to_best_by_score_then_area_then_the_given_order():
+    boxes = [[0, 0, 9, 9], [0, 0, 5, 5], [1, 1, 10, 10], [0, 0, 2, 2]]
+
+    assert Instances(boxes, SIZE, [0.5, 0.5, 0.5, 0.9]).worst_to_best().tolist() == [1, 2, 0, 3]
+
+
+class TestMasks:
+    def test_are_indexed_with_their_boxes(self):
+        found = Instances([[0, 0, 2, 2], [0, 0, 3, 1]], SIZE, masks=[torch.ones(2, 2), torch.ones(1, 3)], labels=[4, 5])
+
+        for index in ([1], torch.tensor([False, True]), slice(1, None)):
+            assert [tuple(mask.shape) for mask in found[index].masks] == [(1, 3)]
+            assert found[index].labels.tolist() == [5]
+
+    def test_of_a_large_photo_cost_their_boxes_only(self):
+        boxes = [[40 * n, 30 * n, 40 * n + 100, 30 * n + 100] for n in range(100)]
+        frame = torch.ones(4000, 6000, dtype=torch.uint8)
+
+        masks = Instances(boxes, (4000, 6000)).with_masks(frame for _ in boxes).masks
+
+        # What is kept alive, not only what is seen of it.
+        assert sum(mask.untyped_storage().nbytes() for mask in masks) == 100 * 100 * 100
+        assert all(mask.all() for mask in masks)
+
+    @pytest.mark.parametrize('count', [0, 1, 3])
+    def test_as_many_as_boxes(self, count):
+        with pytest.raises(ValueError, match=f'masks must have one entry per box, but got {count} for 2 boxes'):
+            Instances([[0, 0, 9, 9]] * 2, SIZE).with_masks(torch.zeros(count, *SIZE))
+
+    @pytest.mark.parametrize('box', [[3.2, 4.7, 20.5, 30.1], [59.2, 1, 59.9, 2], [0.2, 0, 0.9, 40]], ids=str)
+    def test_move_with_their_photo(self, box):
+        """Whatever a box is rounded to, a pixel of the mask stays on the photo's pixel."""
+        photo = torch.rand(SIZE, generator=torch.manual_seed(0)) < 0.5
+        found = Instances([box], SIZE).with_masks(photo[None])
+        window = slice(1, 20), slice(0, 60)
+
+        for moved, image in ((found.flip(), photo.flip(1)), (found.crop(*window), photo[window])):
+            x0, y0, x1, y1 = moved.in_pixels()[0].tolist()
+            there = moved.masks[0]
+            assert not (there & ~image[y0:y1, x0:x1]).any()
+            # At most the border of the box is lost to rounding.
+            assert torch.equal(there[:, 1:-1], image[y0:y1, x0:x1][:, 1:-1])
+
+    @pytest.mark.parametrize('size', [(8, 8), (40, 60), (64, 128), (3, 7), (1, 1)], ids=str)
+    def test_on_a_grid_are_those_of_the_resized_frame(self, size):
+        photo = torch.rand(SIZE, generator=torch.manual_seed(0)) < 0.5
+        found = Instances([[0, 0, 60, 40], [10, 10, 30, 20]], SIZE).with_masks([photo, photo])
+        whole = F.interpolate(photo[None, None].float(), size, mode='nearest-exact')[0, 0].bool()
+
+        assert torch.equal(found.mask_on_grid(0, size), whole)
+        x0, y0, x1, y1 = found.on_grid(size)[1].tolist()
+        assert found.mask_on_grid(1, size).shape == (y1 - y0, x1 - x0)
+        if size == SIZE:
+            assert torch.equal(found.mask_on_grid(1, size), whole[y0:y1, x0:x1])
 
 
 def test_areas():

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from insta_colorization.detectors.selection import worst_to_best
 from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES, STAGES, ColorizationBackbone, Colors
 from insta_colorization.registry import MODELS, build_model
 from insta_colorization.structures import Instances, Size
@@ -451,7 +450,7 @@ class MaskFusion(InstanceFusion):
         """(N, 1, H, W): the number of the instance on top, -1 where none is."""
         if self.mask not in grid.owners:
             owners = torch.full(grid.absent.shape, -1)
-            for number in worst_to_best(grid.instances).tolist():
+            for number in grid.instances.worst_to_best().tolist():
                 place = grid.places[number]
                 grid.within(owners, place.image)[place.cells][self._mask_on_grid(grid, number)] = number
             grid.owners[self.mask] = owners.to(grid.absent.device)
@@ -459,15 +458,11 @@ class MaskFusion(InstanceFusion):
 
     def _mask_on_grid(self, grid: Grid, number: int) -> Tensor:
         """(1, height, width) bool of the instance's box."""
-        place, instances = grid.places[number], grid.instances
         if self.mask == 'box':
-            return torch.ones(1, *place.size, dtype=torch.bool)
-        if instances.masks is None:
+            return torch.ones(1, *grid.places[number].size, dtype=torch.bool)
+        if grid.instances.masks is None:
             raise ValueError("the weights are the instances' masks, but these instances have none")
-        height, width = instances.image_size[place.image].tolist()
-        mask = instances.masks[number, None, None, :height, :width].float()
-        whole = F.interpolate(mask, size=grid.size, mode='nearest-exact')[0].bool()
-        return whole[grid.windows[place.image]][place.cells]
+        return grid.instances.mask_on_grid(number, grid.size)[None]
 
 
 Canvases = Mapping[str, Canvas]

@@ -535,14 +535,14 @@ class TestMasks:
 
     def test_an_instances_own_mask(self, crops):
         boxes = torch.tensor([[0.0, 0, 16, 16], [8, 8, 16, 16]])
-        masks = torch.zeros(2, 20, 20, dtype=torch.bool)  # padded, as `Instances.cat` does
+        masks = torch.zeros(2, 16, 16, dtype=torch.bool)
         masks[0, :16, :4] = True
         masks[1, 8:12, 8:16] = True
 
         expected = torch.zeros(8, 8)
         expected[:, :2] = 1
         expected[4:6, 4:8] = 2
-        instances = Instances(boxes, (16, 16), masks=masks)
+        instances = Instances(boxes, (16, 16)).with_masks(masks)
         assert torch.equal(self.fused(crops, instances, 'instance'), expected)
 
     def test_images_keep_to_themselves(self, crops):
