@@ -1,11 +1,9 @@
 import uuid
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
@@ -41,11 +39,6 @@ class Memory(BaseModel):
     def forward(self, inputs: list[torch.Tensor], mode: str) -> dict:
         self.batches.append([number.item() for number in inputs])
         return {'loss': self.weight.sum()}
-
-
-@pytest.fixture(autouse=True)
-def own_scope(monkeypatch):
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
 
 
 def train(
