@@ -11,17 +11,12 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.config import Config
 
-from insta_colorization.checkpoints.io import load_from_local
-from insta_colorization.engine.launchers import use_launcher
-from insta_colorization.utils.cli import Parser, run_command
-from insta_colorization.utils.configs import load_config
+from insta_colorization.utils.cli import Command, Parser
+from insta_colorization.utils.configs import add_config, load_config
 from insta_colorization.utils.memory import keep_freed_memory
 
 # The stage that a model trains, and the one whose checkpoint it begins with.
@@ -31,29 +26,24 @@ AMP_WRAPPERS = ('AmpOptimWrapper', 'BFloat16OptimWrapper')
 logger = logging.getLogger('insta_colorization')
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument('config', help='training config, by path or name')
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
+    add_config(parser, 'training config, by path or name')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/<config name>')
     parser.add_argument(
         '--resume',
         nargs='?',
         const='',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or from the last one in the work folder',
+        help='go on from this checkpoint, or from the last one in the work folder; default: begin anew',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help="scale the learning rate by the batch size over the config's"
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that override the config'
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    text = 'what started the processes'
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help=text)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers')
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    return parser.parse_args(argv)
 
 
 def training_config(args: argparse.Namespace) -> Config:
@@ -63,8 +53,7 @@ def training_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: the config or a checkpoint does not exist.
         ValueError: the settings do not fit each other; the sentence says which.
     """
-    cfg = load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     if args.resume is not None:
         resume(cfg, last_checkpoint(Path(cfg.work_dir)) if args.resume == '' else Path(args.resume))
@@ -102,6 +91,8 @@ def resume(cfg: Config, checkpoint: Path) -> None:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or is no checkpoint of a training.
     """
+    from insta_colorization.checkpoints.io import load_from_local
+
     if not checkpoint.is_file():
         raise FileNotFoundError(f'the checkpoint {checkpoint} to resume from does not exist')
     content = load_from_local(str(checkpoint), map_location='cpu')
@@ -142,6 +133,8 @@ def use_mixed_precision(cfg: Config) -> None:
     Raises:
         ValueError: the config's wrapper is of a kind that has no counterpart.
     """
+    import torch
+
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind in AMP_WRAPPERS:
         return
@@ -173,25 +166,28 @@ def leave_out_missing_tensorboard(cfg: Config) -> None:
         logger.warning('there will be no files for TensorBoard, which is not installed: pip install tensorboard')
 
 
-def train(args: argparse.Namespace) -> int:
-    """Trains; returns the exit status."""
+def keep_memory(args: argparse.Namespace) -> None:
+    """Keeps freed memory where a CPU trains."""
+    import torch
+
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains."""
+    from mmengine.runner import Runner
+
+    from insta_colorization.engine.launchers import use_launcher
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = training_config(args)
     use_launcher(cfg, args.launcher)
     Runner.from_cfg(cfg).train()
-    return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, 1 after an error, 130 when stopped."""
-    args = parse_args(argv)
-    logging.basicConfig(format='%(message)s')
-    logger.setLevel(logging.INFO)
-    stopped = 'stopped; repeat the command with --resume to go on from the last checkpoint'
-    return run_command(lambda: train(args), debug=args.debug, when_stopped=stopped)
-
+STOPPED = 'stopped; repeat the command with --resume to go on from the last checkpoint'
+main = Command(__doc__, arguments, train, STOPPED, begin=keep_memory)
 
 if __name__ == '__main__':
-    if not torch.cuda.is_available():
-        keep_freed_memory()
     sys.exit(main())

@@ -15,7 +15,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from mmengine.config import DictAction
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,8 +22,8 @@ from insta_colorization.models import Colorizer
 from insta_colorization.models.backbones.zhang2017 import STRIDE, network_input
 from insta_colorization.registry import build_model
 from insta_colorization.structures import Instances
-from insta_colorization.utils.cli import Parser, run_command
-from insta_colorization.utils.configs import load_config
+from insta_colorization.utils.cli import Command, Parser, UsageError, number
+from insta_colorization.utils.configs import add_config, load_config
 
 
 class Cost(NamedTuple):
@@ -34,20 +33,12 @@ class Cost(NamedTuple):
     classified: int
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config, by path or name')
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
+    add_config(parser)
     parser.add_argument('--size', type=int, help="side of the networks' input; default: the config's input_size")
-    parser.add_argument('--instances', type=int, nargs='+', default=[0, 1, 4, 8], help='numbers of instances a photo')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    args = parser.parse_args(argv)
-    if args.size is not None and (args.size <= 0 or args.size % STRIDE):
-        parser.error(f'--size must be a positive multiple of {STRIDE}, but is {args.size}')
-    if min(args.instances) < 0:
-        parser.error(f'--instances must be at least 0, but got {min(args.instances)}')
-    return args
+    text = 'numbers of instances a photo'
+    parser.add_argument('--instances', type=number(int, 0), nargs='+', default=[0, 1, 4, 8], help=text)
 
 
 def cost_at(size: int, run: Callable[..., object]) -> Cost:
@@ -90,10 +81,11 @@ def costs_by_instances(model: Colorizer, size: int, counts: Sequence[int]) -> di
     return costs
 
 
-def print_tables(args: argparse.Namespace) -> int:
-    """Prints what the networks have and what photos cost; returns the exit status."""
-    config = load_config(args.config)
-    config.merge_from_dict(args.cfg_options or {})
+def print_tables(args: argparse.Namespace) -> None:
+    """Prints what the networks have and what photos cost."""
+    if args.size is not None and (args.size <= 0 or args.size % STRIDE):
+        raise UsageError(f'--size must be a positive multiple of {STRIDE}, but is {args.size}')
+    config = load_config(args.config, args.cfg_options)
     size = args.size or config.get('input_size', 256)
     with torch.device('meta'):  # leaves out the initialization, which takes longest
         model = build_model({**config.model, 'losses': {}, 'decoder': None}).eval()
@@ -106,7 +98,6 @@ def print_tables(args: argparse.Namespace) -> int:
     print(f'{"a photo with":24}{"":14}{"GMAC":>10}{"with class head":>18}')
     for count, cost in costs_by_instances(model, size, args.instances).items():
         print(f'{f"{count} instance" + ("" if count == 1 else "s"):38}{_in_giga(cost)}')
-    return 0
 
 
 def _in_giga(cost: Cost | None) -> str:
@@ -115,11 +106,7 @@ def _in_giga(cost: Cost | None) -> str:
     return f'{cost.plain / 1e9:10.2f}{cost.classified / 1e9:18.2f}'
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args(argv)
-    return run_command(lambda: print_tables(args), debug=args.debug, when_stopped='stopped')
-
+main = Command(__doc__, arguments, print_tables)
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from insta_colorization.fileio.files import write_whole
-from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.cli import Command, Parser
 
 COLUMNS = ('LPIPS', 'PSNR', 'SSIM')
 MISSING = '–'
@@ -519,14 +519,11 @@ def as_png(figure: Any) -> bytes:
     return out.getvalue()
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
     parser.add_argument('results', nargs='+', metavar='[NAME=]RESULTS.json', help='what tools/test.py wrote')
     parser.add_argument('--out-dir', type=Path, required=True, help='folder for report.md and the plots')
     parser.add_argument('--baseline', metavar='NAME', help='result that the others are compared with photo by photo')
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    return parser.parse_args(argv)
 
 
 def report_files(results: Sequence[Result], baseline: Result | None) -> dict[str, bytes]:
@@ -538,8 +535,8 @@ def report_files(results: Sequence[Result], baseline: Result | None) -> dict[str
     return files
 
 
-def run(args: argparse.Namespace) -> int:
-    """Reads, writes the files and names them; returns the exit status."""
+def run(args: argparse.Namespace) -> None:
+    """Reads, writes the files and names them."""
     results = [load_result(text) for text in args.results]
     names = [result.name for result in results]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -554,14 +551,9 @@ def run(args: argparse.Namespace) -> int:
     for name, data in report_files(results, baseline).items():
         write_whole(data, args.out_dir / name)
         print(f'wrote {args.out_dir / name}')
-    return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args(argv)
-    return run_command(lambda: run(args), debug=args.debug, when_stopped='stopped; nothing was written')
-
+main = Command(__doc__, arguments, run, 'stopped; nothing was written')
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -9,47 +9,45 @@ frequencies that add up to 1.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from rich.progress import track
 
-from insta_colorization.colorspace import (
-    AB_BIN_WIDTH,
-    AB_BINS_PER_AXIS,
-    NUM_AB_BINS,
-    ab_to_bins,
-    rgb_to_lab,
-    to_network,
-)
-from insta_colorization.datasets.lists import read_list
 from insta_colorization.fileio.files import write_whole
 from insta_colorization.imaging.photo import load_rgb
-from insta_colorization.imaging.resize import to_tensor
-from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.cli import Command, Parser
 
 SIGMA = 5.0
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
     parser.add_argument('folder', type=Path, help='folder with a train.txt, as prepare_photos.py writes it')
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    return parser.parse_args(argv)
 
 
-def count(args: argparse.Namespace) -> int:
-    """Counts and writes; returns the exit status.
+def count(args: argparse.Namespace) -> None:
+    """Counts and writes.
 
     Raises:
         FileNotFoundError: the folder has no list.
         ValueError: the list is empty, or a photo cannot be read.
     """
+    import torch
+
+    from insta_colorization.colorspace import (
+        AB_BIN_WIDTH,
+        AB_BINS_PER_AXIS,
+        NUM_AB_BINS,
+        ab_to_bins,
+        rgb_to_lab,
+        to_network,
+    )
+    from insta_colorization.datasets.lists import read_list
+    from insta_colorization.imaging.resize import to_tensor
+
     names = read_list(args.folder / 'train.txt')
     if not names:
         raise ValueError(f'the list {args.folder / "train.txt"} names 0 photos, but at least 1 is needed')
@@ -64,14 +62,9 @@ def count(args: argparse.Namespace) -> int:
     rounded = [float(f'{value:.4g}') for value in frequencies / frequencies.sum()]
     write_whole(f'{json.dumps(rounded)}\n'.encode(), args.out)
     print(f'{int((counts > 0).sum())} of {NUM_AB_BINS} classes occur')
-    return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args(argv)
-    return run_command(lambda: count(args), debug=args.debug, when_stopped='stopped; nothing was written')
-
+main = Command(__doc__, arguments, count, 'stopped; nothing was written')
 
 if __name__ == '__main__':
     sys.exit(main())

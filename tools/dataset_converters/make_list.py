@@ -20,34 +20,24 @@ from multiprocessing import Pool
 from pathlib import Path, PurePath
 
 import numpy as np
-import torch
 from rich.progress import track
 
-from insta_colorization.datasets.lists import held_back, photos_in, read_list, write_list
-from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
-from insta_colorization.detectors.cached import tails
 from insta_colorization.fileio.journal import Journal
 from insta_colorization.imaging.photo import ImageReadError
-from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.cli import Command, Parser, number
 
 LABEL = re.compile(r'[\s,]+\d+$')
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
     parser.add_argument('folder', type=Path, help='folder of the photos')
     parser.add_argument('--names', type=Path, help='official list, .txt, .csv or .npy; default: all photos')
     parser.add_argument('--min-ab-range', type=float, help='open all photos; leave out those whose ab spans less')
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', type=Path, help='the list to write')
     target.add_argument('--split', action='store_true', help='write train.txt and val.txt into the folder instead')
-    parser.add_argument('--jobs', type=int, default=2, help='processes that open photos; default: 2')
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but is {args.jobs}')
-    return args
+    parser.add_argument('--jobs', type=number(int, 1), default=2, help='processes that open photos')
 
 
 def official_names(file: Path) -> list[str]:
@@ -57,6 +47,8 @@ def official_names(file: Path) -> list[str]:
         FileNotFoundError: there is no such list.
         ValueError: an `.npy` does not hold integers.
     """
+    from insta_colorization.datasets.lists import read_list
+
     if file.suffix != '.npy':
         return [LABEL.sub('', line.strip()) for line in read_list(file)]
     indices = np.load(file, allow_pickle=False)
@@ -75,6 +67,8 @@ def find(names: Sequence[str], present: Sequence[str]) -> tuple[list[str], list[
     Returns:
         The relative names of those found, and the names of the others.
     """
+    from insta_colorization.detectors.cached import tails
+
     exact = set(present)
     by_file_name: dict[str, list[str]] = {}
     for name in present:
@@ -93,6 +87,8 @@ def find(names: Sequence[str], present: Sequence[str]) -> tuple[list[str], list[
 
 def fate_of(name: str, folder: Path, min_ab_range: float) -> tuple[str, str]:
     """A photo's name and what it is: good, grey or broken."""
+    from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
+
     try:
         load_colour(folder / name, min_ab_range)
     except GreyPhotoError:
@@ -104,6 +100,8 @@ def fate_of(name: str, folder: Path, min_ab_range: float) -> tuple[str, str]:
 
 def fates_of(names: Sequence[str], args: argparse.Namespace, journal: Journal) -> dict[str, str]:
     """What each photo is; those that the journal has are not opened again."""
+    import torch
+
     fates = dict(journal)
     rest = [name for name in names if name not in fates]
     work = partial(fate_of, folder=args.folder, min_ab_range=args.min_ab_range)
@@ -114,13 +112,15 @@ def fates_of(names: Sequence[str], args: argparse.Namespace, journal: Journal) -
     return fates
 
 
-def make(args: argparse.Namespace) -> int:
-    """Writes the list, or the two, and says how many photos are on it; returns the exit status.
+def make(args: argparse.Namespace) -> None:
+    """Writes the list, or the two, and says how many photos are on it.
 
     Raises:
         FileNotFoundError: the folder or the official list is missing.
         ValueError: the folder has no photos, or not all of the official list, or none is left.
     """
+    from insta_colorization.datasets.lists import photos_in, write_list
+
     if not args.folder.is_dir():
         raise FileNotFoundError(f'the folder {args.folder} does not exist')
     names = present = photos_in(args.folder)
@@ -144,23 +144,20 @@ def make(args: argparse.Namespace) -> int:
     counts = Counter(fates[name] for name in names if name in fates)
     left_out = ''.join(f', {counts[fate]} {fate}' for fate in ('grey', 'broken') if fates)
     print(f'{len(kept)} of {len(names)} photos{left_out}')
-    return 0
 
 
 def _parts(kept: list[str], args: argparse.Namespace) -> dict[Path, list[str]]:
     if not args.split:
         return {args.out: kept}
+    from insta_colorization.datasets.lists import held_back
+
     return {
         args.folder / 'train.txt': [name for name in kept if not held_back(name)],
         args.folder / 'val.txt': [name for name in kept if held_back(name)],
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args(argv)
-    return run_command(lambda: make(args), debug=args.debug, when_stopped='stopped; the same command goes on from here')
-
+main = Command(__doc__, arguments, make, 'stopped; the same command goes on from here')
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -15,42 +15,32 @@ import io
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from multiprocessing import pool as pools
 from pathlib import Path, PurePath
 
 import numpy as np
-import torch
 from PIL import Image
 from rich.progress import track
 
-from insta_colorization.datasets.lists import held_back, photos_in, write_list
-from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
 from insta_colorization.fileio.files import write_whole
 from insta_colorization.imaging.photo import ImageReadError, is_photo_name
-from insta_colorization.imaging.resize import resize_photo
-from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.cli import Command, Parser, number
 
 MIN_AB_RANGE = 10
 # Photos in memory at a time.
 BATCH = 256
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
     parser.add_argument('source', nargs='+', type=Path, help='folder or tar of photos')
-    parser.add_argument('--size', type=int, help='side of the squares, in pixels; without it photos stay as they are')
+    text = 'side of the squares, in pixels; default: photos stay as they are'
+    parser.add_argument('--size', type=number(int, 1), help=text)
     parser.add_argument('--out', type=Path, required=True, help='folder for the photos and their lists')
-    parser.add_argument('--jobs', type=int, default=2, help='processes; default: 2')
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    args = parser.parse_args(argv)
-    for name in ('size', 'jobs'):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f'--{name} must be at least 1, but is {getattr(args, name)}')
-    return args
+    parser.add_argument('--jobs', type=number(int, 1), default=2, help='processes')
 
 
 def photos(source: Path) -> Iterator[tuple[str, bytes]]:
@@ -60,6 +50,8 @@ def photos(source: Path) -> Iterator[tuple[str, bytes]]:
         FileNotFoundError: there is no such folder or file.
         ValueError: the file is not a tar, or would write outside the folder that it is unpacked into.
     """
+    from insta_colorization.datasets.lists import photos_in
+
     if source.is_dir():
         for name in photos_in(source):
             yield name, (source / name).read_bytes()
@@ -81,6 +73,9 @@ def _inside(name: str, source: Path) -> str:
 
 def prepare(item: tuple[str, bytes], size: int | None, out: Path) -> tuple[str, str]:
     """Writes one photo; returns its new relative name and what became of it: kept, grey or broken."""
+    from insta_colorization.datasets.transforms import GreyPhotoError, load_colour
+    from insta_colorization.imaging.resize import resize_photo
+
     name, content = item
     target = out / name if size is None else (out / name).with_suffix('.png')
     relative = str(target.relative_to(out))
@@ -111,12 +106,16 @@ def _in_batches(
         yield from pool.imap(work, batch, chunksize=BATCH // 16)
 
 
-def prepare_all(args: argparse.Namespace) -> int:
-    """Writes the photos and their lists, and says what became of them; returns the exit status.
+def prepare_all(args: argparse.Namespace) -> None:
+    """Writes the photos and their lists, and says what became of them.
 
     Raises:
         ValueError: there is no photo, or none that can be trained on.
     """
+    import torch
+
+    from insta_colorization.datasets.lists import held_back, write_list
+
     args.out.mkdir(parents=True, exist_ok=True)
     kept: dict[str, None] = {}
     fates: Counter[str] = Counter()
@@ -135,16 +134,9 @@ def prepare_all(args: argparse.Namespace) -> int:
     write_list((name for name in kept if not held_back(name)), args.out / 'train.txt')
     write_list(filter(held_back, kept), args.out / 'val.txt')
     print(counts)
-    return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args(argv)
-    return run_command(
-        lambda: prepare_all(args), debug=args.debug, when_stopped='stopped; the same command goes on from here'
-    )
-
+main = Command(__doc__, arguments, prepare_all, 'stopped; the same command goes on from here')
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -1,11 +1,12 @@
 """Finds configs by path or name, in the checkout or inside the installed package."""
 
+import argparse
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 PACKAGE = Path(__file__).parents[1]
 DEFAULT_CONFIG = 'insta_fusion_photos_w025_128x128'
@@ -40,11 +41,20 @@ def find_config(name: str | Path) -> Path:
     raise FileNotFoundError(f'config {name} does not exist; close names are {", ".join(close)}')
 
 
-def load_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
+def add_config(parser: argparse.ArgumentParser, text: str = 'config, by path or name') -> None:
+    """Gives a command line the arguments of `load_config`: `config` and `--cfg-options`."""
+    parser.add_argument('config', help=text)
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that override the config'
+    )
+
+
+def load_config(config: str | Path | Mapping[str, Any] | Config, settings: Mapping[str, Any] | None = None) -> Config:
     """A config that has a model.
 
     Args:
         config: what `find_config` takes, or a config that is loaded already.
+        settings: override the config's, {'model.decoder': None}.
 
     Raises:
         FileNotFoundError: there is no such config.
@@ -64,4 +74,5 @@ def load_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
             raise ValueError(f'config {source} cannot be used: {reason}') from error
     if not isinstance(loaded.get('model'), Mapping):
         raise ValueError(f'config {source or "given"} has no `model`, but has {", ".join(loaded) or "nothing"}')
+    loaded.merge_from_dict(dict(settings or {}))
     return loaded

@@ -129,7 +129,7 @@ class TestFlops:
         ('options', 'message'),
         [
             (['--size', 100], '--size must be a positive multiple of 8, but is 100'),
-            (['--instances', 1, -1], '--instances must be at least 0, but got -1'),
+            (['--instances', 1, -1], '--instances must be at least 0, but is -1'),
         ],
     )
     def test_bad_numbers(self, run, options, message):

@@ -321,8 +321,8 @@ def test_boxes_of_other_photos_are_no_detector(run, tmp_path):
     assert '6 file names, such as 1.jpg, and 0 of the 6 photos matched' in text
 
 
-def test_the_log_says_now_and_then_how_far_it_is(tool, run, monkeypatch, caplog):
-    monkeypatch.setattr(tool, 'LOG_EVERY', 2)
+def test_the_log_says_now_and_then_how_far_it_is(run, monkeypatch, caplog):
+    monkeypatch.setattr('insta_colorization.apis.parallel_detection.LOG_EVERY', 2)
     caplog.set_level(logging.INFO)
 
     run()

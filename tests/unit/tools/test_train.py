@@ -32,7 +32,7 @@ def config(tmp_path) -> Path:
 @pytest.fixture
 def cfg_from(tool, config):
     """What the tool makes of the config and a command line."""
-    return lambda *argv: tool.training_config(tool.parse_args([str(config), *map(str, argv)]))
+    return lambda *argv: tool.training_config(tool.main.parse([str(config), *map(str, argv)]))
 
 
 def training_state(path: Path, **meta) -> Path:
@@ -55,7 +55,7 @@ class TestWorkDir:
 
     def test_a_recipe_by_name(self, tool):
         name = 'insta_full_cocostuff_256x256'
-        assert tool.training_config(tool.parse_args([name])).work_dir == f'work_dirs/{name}'
+        assert tool.training_config(tool.main.parse([name])).work_dir == f'work_dirs/{name}'
 
 
 class TestResume:
@@ -136,7 +136,7 @@ class TestStages:
         with pytest.raises(
             ValueError, match=f"{name}.py trains stage 3, .* stage 2's checkpoint, but work_dirs/insta_in"
         ):
-            tool.training_config(tool.parse_args([name]))
+            tool.training_config(tool.main.parse([name]))
 
     def test_the_first_stages_weights_are_missing(self, cfg_from):
         with pytest.raises(
