@@ -5,6 +5,7 @@ about +-110. Network units are (L - 50) / 100 and ab / 110 (Zhang et al. 2017, t
 `ab_norm`).
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -178,29 +179,45 @@ def ab_to_bins(ab: Tensor) -> Tensor:
     return cells[:, 0] * AB_BINS_PER_AXIS + cells[:, 1]
 
 
-def ab_to_soft_bins(ab: Tensor, neighbours: int = 5, sigma: float = 5.0) -> tuple[Tensor, Tensor]:
-    """The classes around each colour and how near they are (Zhang et al. 2016, section 2.1).
+class BinSet:
+    """The colour classes of a class head: cells of the 23 x 23 grid over ab, in its order (Zhang et al. 2016).
 
     Args:
-        ab: (N, 2, H, W) in network units.
-        neighbours: K, how many of the nearest classes share a colour, at most 9.
-        sigma: width of the Gaussian by which distance counts, in Lab units.
+        cells: numbers of the grid's cells, as `ab_to_bins` gives them; None for all 529.
 
-    Returns:
-        Class indices (N, K, H, W) int64, nearest first, and their shares (N, K, H, W), which add up to 1.
+    Attributes:
+        centres: (Q, 2) the classes' colours in network units; of all, row 23 * i + j is (10 i - 110, 10 j - 110) Lab
+            units.
     """
-    position = (ab * AB_RANGE + AB_RANGE) / AB_BIN_WIDTH
-    steps = torch.arange(-1.0, 2, device=ab.device)
-    around = torch.cartesian_prod(steps, steps).view(1, 9, 2, 1, 1)
-    cells = position.round().clamp(0, AB_BINS_PER_AXIS - 1)[:, None] + around
-    outside = ((cells < 0) | (cells > AB_BINS_PER_AXIS - 1)).any(dim=2)
-    distance = ((cells - position[:, None]) * AB_BIN_WIDTH).square().sum(dim=2).masked_fill(outside, torch.inf)
-    nearest, chosen = distance.topk(neighbours, dim=1, largest=False)
-    index = (cells[:, :, 0] * AB_BINS_PER_AXIS + cells[:, :, 1]).gather(1, chosen)
-    return index.clamp(0, NUM_AB_BINS - 1).long(), (-nearest / (2 * sigma**2)).softmax(dim=1)
 
+    def __init__(self, cells: Sequence[int] | None = None) -> None:
+        axis = (torch.arange(AB_BINS_PER_AXIS) * AB_BIN_WIDTH - AB_RANGE) / AB_RANGE
+        grid = torch.cartesian_prod(axis, axis)
+        self.whole = cells is None
+        self.centres = grid if cells is None else grid[list(cells)]
 
-def ab_bin_centres() -> Tensor:
-    """Colours of the 529 classes, (529, 2) in network units; row 23 * i + j is (10 i - 110, 10 j - 110) Lab units."""
-    axis = (torch.arange(AB_BINS_PER_AXIS) * AB_BIN_WIDTH - AB_RANGE) / AB_RANGE
-    return torch.cartesian_prod(axis, axis)
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def nearest(self, ab: Tensor) -> Tensor:
+        """(N, H, W) int64, the class of each colour of ab (N, 2, H, W) in network units."""
+        return ab_to_bins(ab) if self.whole else self.soft(ab, 1)[0][:, 0]
+
+    def soft(self, ab: Tensor, neighbours: int = 5, sigma: float = 5.0) -> tuple[Tensor, Tensor]:
+        """The classes around each colour and how near they are (Zhang et al. 2016, section 2.1).
+
+        Args:
+            ab: (N, 2, H, W) in network units.
+            neighbours: K, how many of the nearest classes share a colour.
+            sigma: width of the Gaussian by which distance counts, in Lab units.
+
+        Returns:
+            Class indices (N, K, H, W) int64, nearest first, and their shares (N, K, H, W), which add up to 1.
+        """
+        count, _, height, width = ab.shape
+        pixels = ab.movedim(1, -1).reshape(-1, 2).float()
+        exact = 'donot_use_mm_for_euclid_dist'
+        distance = AB_RANGE * torch.cdist(pixels, self.centres.to(ab.device), compute_mode=exact)
+        nearest, index = distance.topk(neighbours, dim=1, largest=False)
+        shares = (-nearest.square() / (2 * sigma**2)).softmax(dim=1)
+        return tuple(value.view(count, height, width, neighbours).movedim(-1, 1) for value in (index, shares))  # type: ignore[return-value]

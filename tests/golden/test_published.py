@@ -16,7 +16,7 @@ from insta_colorization.colorspace import from_network, lab_to_rgb
 from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import read_photo
 from insta_colorization.imaging.resize import crop_instances, resize_photo
-from insta_colorization.models import InstColorizer, network_input
+from insta_colorization.models import InstColorizer
 from insta_colorization.structures import ColorizationSample, Instances
 
 GOLDEN = Path(__file__).parent
@@ -99,7 +99,7 @@ def test_lab_is_that_of_the_published_code(recorded):
 @pytest.mark.slow
 @torch.inference_mode()
 def test_full_image_network(recorded, model):
-    colors = model.image_net(network_input(recorded.batch['lightness']), classify=True)
+    colors = model.image_net(recorded.batch['lightness'], classify=True)
     assert_close(colors.ab[0, :, ::4, ::4], recorded.golden['full_ab_stride4'])
     assert_close(colors.class_logits[0, :, ::8, ::8], recorded.golden['full_class_logits_8x8'])
 
@@ -109,9 +109,9 @@ def test_full_image_network(recorded, model):
 def test_instance_network(recorded, model):
     if not len(recorded.instances):
         pytest.skip('this photo has no boxes; the instance network does not run')
-    colors = model.instance_net(network_input(recorded.batch['crop_lightness']))
-    assert_close(colors.ab[:2, :, ::4, ::4], recorded.golden['instance_ab_stride4'])
-    for name, feature in colors.features.items():
+    crops = recorded.batch['crop_lightness']
+    assert_close(model.instance_net(crops).ab[:2, :, ::4, ::4], recorded.golden['instance_ab_stride4'])
+    for name, feature in model.instance_net.rows(crops):
         assert_close(feature.mean(dim=(2, 3)), recorded.golden[f'instance_{name}_mean'])
         assert_close(feature.std(dim=(2, 3)), recorded.golden[f'instance_{name}_std'])
 

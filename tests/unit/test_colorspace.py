@@ -10,7 +10,7 @@ from torch import Tensor
 
 from insta_colorization.colorspace import (
     NUM_AB_BINS,
-    ab_bin_centres,
+    BinSet,
     ab_to_bins,
     compress_chroma,
     from_network,
@@ -192,7 +192,7 @@ def test_class_of_a_colour(ab: tuple[float, float], index: int) -> None:
 
 
 def test_class_centres_are_their_own_class() -> None:
-    centres = ab_bin_centres()
+    centres = BinSet().centres
     assert centres.shape == (NUM_AB_BINS, 2) == (529, 2)
     bins = ab_to_bins(centres.T.view(1, 2, 23, 23))
     assert torch.equal(bins.flatten(), torch.arange(529))
@@ -202,5 +202,5 @@ def test_class_centre_is_the_nearest() -> None:
     ab = random_rgb(2, 2, 9, 9) * 2 - 1
     bins = ab_to_bins(ab)
     assert bins.shape == (2, 9, 9)
-    nearest = torch.cdist(ab.movedim(1, -1).reshape(-1, 2), ab_bin_centres()).argmin(dim=1)
+    nearest = torch.cdist(ab.movedim(1, -1).reshape(-1, 2), BinSet().centres).argmin(dim=1)
     assert torch.equal(bins.flatten(), nearest)

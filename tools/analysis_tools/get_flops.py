@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from insta_colorization.models import Colorizer
-from insta_colorization.models.backbones.zhang2017 import STRIDE, network_input
+from insta_colorization.models.backbones.zhang2017 import STRIDE
 from insta_colorization.registry import build_model
 from insta_colorization.structures import Instances
 from insta_colorization.utils.cli import Command, Parser, UsageError, number
@@ -63,7 +63,7 @@ def network_costs(model: Colorizer, size: int) -> dict[str, tuple[int, Cost | No
     for name in model.networks:
         network = getattr(model, name)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        run = partial(network, network_input(lightness(1)))
+        run = partial(network, lightness(1))
         costs[name] = parameters, None if name == 'fusion_net' else cost_at(size, run)
     return costs
 
@@ -71,13 +71,14 @@ def network_costs(model: Colorizer, size: int) -> dict[str, tuple[int, Cost | No
 def costs_by_instances(model: Colorizer, size: int, counts: Sequence[int]) -> dict[int, Cost]:
     """{number of instances: what colouring one photo with so many costs}; without a fusion network there are none."""
     if 'fusion_net' not in model.networks:
-        return {0: cost_at(size, partial(model.image_net, network_input(lightness(1))))}
+        return {0: cost_at(size, partial(model.image_net, lightness(1)))}
     costs = {}
     for count in counts:
         boxes = torch.tensor([[0, 0, STRIDE, STRIDE]]).expand(count, 4)
         masks = torch.ones(count, STRIDE, STRIDE, dtype=torch.bool)
         instances = Instances(boxes, (STRIDE, STRIDE), masks=masks)
-        costs[count] = cost_at(size, partial(model.colors, lightness(1), lightness(count), instances))
+        batch = {'lightness': lightness(1), 'crop_lightness': lightness(count), 'instances': instances}
+        costs[count] = cost_at(size, partial(model.colors, batch))
     return costs
 
 

@@ -363,17 +363,7 @@ class ColorizationInferencer(BaseInferencer):
         return samples
 
     def _predict(self, inputs: dict, dtype: torch.dtype) -> list[ColorizationSample]:
-        """As `model.test_step`, with the networks in `dtype`; Lab before them and decoding behind stay in float32."""
-        batch = self.model.data_preprocessor(inputs)
-        classify = self.model.decoder.classify
-        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            ab, logits = self.model.colors(
-                batch['lightness'], batch.get('crop_lightness'), batch.get('instances'), classify
-            )
-        colours = self.model.decoder(ab.float(), None if logits is None else logits.float())
-        for sample, colour in zip(batch['data_samples'], colours, strict=True):
-            sample.pred_ab = colour
-        return batch['data_samples']
+        return self.model.predict(self.model.data_preprocessor(inputs), dtype)
 
     def visualize(  # type: ignore[override]
         self,

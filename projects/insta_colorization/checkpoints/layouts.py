@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import DefaultScope
-from torch import Tensor
+from torch import Tensor, nn
 
 from insta_colorization.registry import SCOPE
 
@@ -115,7 +115,7 @@ def _our_shapes(network: str, width: float = 1.0, inner_channels: int = 16) -> S
     # A runner under another default scope would not find the fusion module's type.
     with torch.device('meta'), DefaultScope.overwrite_default_scope(SCOPE):
         if network == 'fusion_net':
-            module: ColorizationBackbone = FusionNetwork(width, fusion={'inner_channels': inner_channels})
+            module: nn.Module = FusionNetwork(width=width, fusion={'inner_channels': inner_channels})
         else:
             module = ColorizationBackbone(width)
     return {f'{network}.{name}': tuple(value.shape) for name, value in module.state_dict().items()}

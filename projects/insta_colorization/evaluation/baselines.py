@@ -14,9 +14,10 @@ from torch import Tensor
 
 from insta_colorization.colorspace import to_network
 from insta_colorization.imaging.rendering import clipped_rgb
-from insta_colorization.models.insta.colorizers import Colorizer
+from insta_colorization.models import Colorizer, Colors
+from insta_colorization.models.colorizer import Batch
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.structures import ColorizationSample
 
 _NUM_LEVELS = 256
 # Lab units: the first grid covers sRGB, each further one only what surrounds the best tint so far.
@@ -43,15 +44,10 @@ class TintBaseline(Colorizer):
         a, b = ab
         self.ab = (float(a), float(b))
 
-    def colors(  # noqa: D102
-        self,
-        lightness: Tensor,
-        crop_lightness: Tensor | None = None,
-        instances: Instances | None = None,
-        classify: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
+    def colors(self, batch: Batch, classify: bool = False) -> Colors:  # noqa: D102
+        lightness = batch['lightness']
         tint = _ab_column(lightness.new_tensor([self.ab]))
-        return tint.expand(len(lightness), 2, *lightness.shape[-2:]), None
+        return Colors(tint.expand(len(lightness), 2, *lightness.shape[-2:]))
 
 
 @MODELS.register_module()

@@ -1,10 +1,10 @@
 """Networks, fusion, losses and the models that the runner trains and tests."""
 
-from .backbones import STAGES, ColorizationBackbone, Colors, Stage, network_input
+from .backbones import STAGES, Backbone, ColorizationBackbone, Colors, FeatureInfo, Stage, network_input
+from .colorizer import Colorizer
 from .decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
 from .insta import (
     ColorizationPreprocessor,
-    Colorizer,
     FusionNetwork,
     ImageColorizer,
     InstanceColorizer,
@@ -17,10 +17,12 @@ from .losses import HuberLoss, RebalancedClassLoss
 __all__ = [
     'STAGES',
     'AnnealedMeanDecoder',
+    'Backbone',
     'ColorizationBackbone',
     'ColorizationPreprocessor',
     'Colorizer',
     'Colors',
+    'FeatureInfo',
     'FusionNetwork',
     'HuberLoss',
     'ImageColorizer',

@@ -6,7 +6,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.colorspace import ab_bin_centres
+from insta_colorization.colorspace import BinSet
 from insta_colorization.registry import MODELS
 
 # {name on the command line: (type, what may stand behind a colon)}
@@ -35,6 +35,14 @@ class RegressionDecoder(nn.Module):
         """ab (N, 2, H, W) in network units -> the same, times the gain."""
         return ab if self.gain == 1 else ab * self.gain
 
+    def describe(self) -> str:
+        """What a protocol says about it."""
+        return f'{type(self).__name__}, gain {self.gain:g}'
+
+    def title(self) -> str:
+        """What a line of text calls it."""
+        return 'the regression head' + ('' if self.gain == 1 else f' (times {self.gain:g})')
+
 
 @MODELS.register_module()
 class AnnealedMeanDecoder(nn.Module):
@@ -42,6 +50,7 @@ class AnnealedMeanDecoder(nn.Module):
 
     Args:
         temperature: 1 is the mean of the distribution (pale), towards 0 its mode (vivid, less even).
+        bins: the classes; None for all 529.
 
     Raises:
         ValueError: the temperature is not positive and finite.
@@ -50,10 +59,10 @@ class AnnealedMeanDecoder(nn.Module):
     classify = True
     centres: Tensor
 
-    def __init__(self, temperature: float = 0.38) -> None:
+    def __init__(self, temperature: float = 0.38, bins: BinSet | None = None) -> None:
         super().__init__()
         self.temperature = _positive('temperature', temperature)
-        self.register_buffer('centres', ab_bin_centres(), persistent=False)
+        self.register_buffer('centres', (bins or BinSet()).centres, persistent=False)
 
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
         """ab (N, 2, H, W), class_logits (N, 529, H/4, W/4) -> (N, 2, H, W) in network units."""
@@ -62,6 +71,14 @@ class AnnealedMeanDecoder(nn.Module):
         shares = (class_logits.float() / self.temperature).softmax(dim=1)
         mean = F.conv2d(shares, self.centres.T[:, :, None, None])
         return F.interpolate(mean, size=ab.shape[-2:], mode='bilinear', align_corners=False)
+
+    def describe(self) -> str:
+        """What a protocol says about it."""
+        return f'{type(self).__name__}, temperature {self.temperature:g}'
+
+    def title(self) -> str:
+        """What a line of text calls it."""
+        return f'the annealed mean (T = {self.temperature:g})'
 
 
 def parse_decoder(text: str) -> dict[str, Any]:

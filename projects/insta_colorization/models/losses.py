@@ -1,7 +1,8 @@
 """Training losses, all on network units.
 
 Each is called with the regression head's ab (N, 2, H, W), the class head's logits (N, 529, H/4, W/4) or None, and the
-true ab (N, 2, H, W), and returns one number. `classify` says whether it needs the class head.
+true ab (N, 2, H, W), and returns one number. `classify` says whether it needs the class head. One that needs more has
+`of_batch`, see `Colorizer.loss`.
 """
 
 import json
@@ -11,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, ab_to_bins, ab_to_soft_bins
+from insta_colorization.colorspace import AB_RANGE, BinSet
 from insta_colorization.registry import MODELS
-from insta_colorization.utils.configs import PACKAGE
+
+_SHIPPED = Path(__file__).parents[1] / 'weights'
 
 
 @MODELS.register_module()
@@ -62,7 +64,7 @@ def rebalancing_weights(prior: Tensor, uniform_share: float, max_weight: float) 
 
 
 def _read_prior(path: Path) -> list[float]:
-    shipped = PACKAGE / 'weights' / path
+    shipped = _SHIPPED / path
     if not path.is_file() and path.name == str(path) and shipped.is_file():
         path = shipped
     if not path.is_file():
@@ -74,20 +76,21 @@ def _read_prior(path: Path) -> list[float]:
 
 @MODELS.register_module()
 class RebalancedClassLoss(nn.Module):
-    """Cross-entropy on 529 colour classes at a quarter of the size, rare colours counting more.
+    """Cross-entropy on colour classes at the size of the class head, rare colours counting more.
 
     Args:
-        prior: path of a JSON list of 529 class frequencies (`tools/dataset_converters/ab_prior.py` writes one), the
+        prior: path of a JSON list of class frequencies (`tools/dataset_converters/ab_prior.py` writes one), the
             bare name of one that ships in the package's `weights/`, or the list itself; None for equal weights.
         loss_weight: factor.
         uniform_share: lambda of Zhang et al. 2016.
         max_weight: upper bound on a class weight.
         targets: 'hard' for the nearest class of each pixel, 'soft' for the five nearest by a Gaussian of 5 Lab units
             (Zhang et al. 2016); a pixel's weight is then that of its nearest class.
+        bins: the classes; None for all 529.
 
     Raises:
         FileNotFoundError: there is no such prior.
-        ValueError: the prior does not hold 529 numbers, or the targets are neither hard nor soft.
+        ValueError: the prior does not hold a number for each class, or the targets are neither hard nor soft.
     """
 
     classify = True
@@ -100,16 +103,18 @@ class RebalancedClassLoss(nn.Module):
         uniform_share: float = 0.5,
         max_weight: float = 8.0,
         targets: str = 'hard',
+        bins: BinSet | None = None,
     ) -> None:
         super().__init__()
         if targets not in ('hard', 'soft'):
             raise ValueError(f"targets must be 'hard' or 'soft', but got {targets!r}")
         self.targets = targets
+        self.bins = bins or BinSet()
         self.loss_weight = loss_weight
         values = _read_prior(Path(prior)) if isinstance(prior, str) else prior
-        frequencies = torch.ones(NUM_AB_BINS) if values is None else torch.tensor(values, dtype=torch.float32)
-        if frequencies.shape != (NUM_AB_BINS,):
-            raise ValueError(f'the colour prior must hold {NUM_AB_BINS} numbers, but got {tuple(frequencies.shape)}')
+        frequencies = torch.ones(len(self.bins)) if values is None else torch.tensor(values, dtype=torch.float32)
+        if frequencies.shape != (len(self.bins),):
+            raise ValueError(f'the colour prior must hold {len(self.bins)} numbers, but got {tuple(frequencies.shape)}')
         weights = rebalancing_weights(frequencies, uniform_share, max_weight)
         self.register_buffer('class_weights', weights, persistent=False)
 
@@ -117,9 +122,9 @@ class RebalancedClassLoss(nn.Module):
         """The loss, a scalar; see the module's docstring for the arguments."""
         coarse = F.adaptive_avg_pool2d(target, (class_logits.shape[-2], class_logits.shape[-1]))
         if self.targets == 'hard':
-            loss = F.cross_entropy(class_logits.float(), ab_to_bins(coarse), weight=self.class_weights)
+            loss = F.cross_entropy(class_logits.float(), self.bins.nearest(coarse), weight=self.class_weights)
         else:
-            classes, shares = ab_to_soft_bins(coarse)
+            classes, shares = self.bins.soft(coarse)
             weight = self.class_weights[classes[:, 0]]
             error = -(shares * class_logits.float().log_softmax(dim=1).gather(1, classes)).sum(dim=1)
             loss = (weight * error).sum() / weight.sum()

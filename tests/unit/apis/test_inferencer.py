@@ -426,9 +426,9 @@ class TestPrecision:
 
         colors = inferencer.model.colors
 
-        def watched_colors(lightness, *args):
-            seen['lightness'] = lightness.dtype
-            return colors(lightness, *args)
+        def watched_colors(batch, **settings):
+            seen['lightness'] = batch['lightness'].dtype
+            return colors(batch, **settings)
 
         monkeypatch.setattr(inferencer.model, 'decoder', Watched())
         monkeypatch.setattr(inferencer.model, 'colors', watched_colors)

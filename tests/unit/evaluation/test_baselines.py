@@ -58,13 +58,13 @@ BROKEN = sample(np.zeros((8, 8, 3), np.uint8), skipped='cannot read it')
 class TestModels:
     def test_every_pixel_gets_the_tint(self):
         # Network units are 110 Lab units.
-        ab = TintBaseline((11, -22))(torch.rand(2, 1, 8, 16))
+        ab = TintBaseline((11, -22))(lightness=torch.rand(2, 1, 8, 16))
         assert ab.shape == (2, 2, 8, 16)
         torch.testing.assert_close(ab[:, 0], torch.full((2, 8, 16), 0.1))
         torch.testing.assert_close(ab[:, 1], torch.full((2, 8, 16), -0.2))
 
     def test_grey_is_without_colour(self):
-        assert not GrayBaseline()(torch.rand(1, 1, 8, 8)).any()
+        assert not GrayBaseline()(lightness=torch.rand(1, 1, 8, 8)).any()
 
     def test_a_tint_has_two_coordinates(self):
         with pytest.raises(ValueError, match='a tint has two coordinates, a and b, but got 3'):

@@ -1,5 +1,6 @@
 """Networks that turn lightness and hints into features and colours."""
 
-from .zhang2017 import STAGES, ColorizationBackbone, Colors, Stage, network_input
+from .base import Backbone, Colors, FeatureInfo
+from .zhang2017 import STAGES, ColorizationBackbone, Stage, network_input
 
-__all__ = ['STAGES', 'ColorizationBackbone', 'Colors', 'Stage', 'network_input']
+__all__ = ['STAGES', 'Backbone', 'ColorizationBackbone', 'Colors', 'FeatureInfo', 'Stage', 'network_input']

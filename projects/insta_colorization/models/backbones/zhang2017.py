@@ -3,19 +3,16 @@
 Shape legend: N images or crops, H, W the network's input size (multiples of 8).
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from insta_colorization.colorspace import NUM_AB_BINS
 from insta_colorization.registry import MODELS
 
-Features = dict[str, Tensor]
-Fuse = Callable[[str, Tensor], Tensor]
-Read = Callable[[Tensor], None]
+from .base import Backbone, FeatureInfo, Visit
 
 INPUT_CHANNELS = 4
 STRIDE = 8
@@ -51,46 +48,27 @@ STAGE_NAMES = tuple(row.name for row in STAGES)
 _SKIPPED = {row.skip for row in STAGES if row.skip}
 
 
-class Colors(NamedTuple):
-    """What a trunk returns.
-
-    Attributes:
-        ab: (N, 2, H, W) in network units, from the regression head; no channels where only features were asked for.
-        class_logits: (N, 529, H/4, W/4) from the class head, or None when it was not asked for.
-        features: {row: (N, width, H/stride, W/stride)} for the rows that were to be kept.
-    """
-
-    ab: Tensor
-    class_logits: Tensor | None
-    features: Features
-
-
 def scaled_widths(width: float) -> dict[str, int]:
     """Channels of each row at a width factor (1.0 is the paper's 64..512); at least one channel each."""
     return {row.name: max(1, round(row.width * width)) for row in STAGES}
 
 
-def network_input(
-    lightness: Tensor,
-    hint_ab: Tensor | None = None,
-    hint_mask: Tensor | None = None,
-    mask_centre: float = 0.5,
-) -> Tensor:
+def network_input(lightness: Tensor, hints: Tensor | None = None, mask_centre: float = 0.5) -> Tensor:
     """Stacks the four input channels: lightness, the colour hints' a and b, the hint mask.
 
     Args:
         lightness: (N, 1, H, W) in network units.
-        hint_ab: (N, 2, H, W) in network units, 0 where there is no hint; None for no hints.
-        hint_mask: (N, 1, H, W) in 0..1, 1 where there is a hint; None for no hints.
+        hints: (N, 3, H, W): a and b in network units, 0 where there is no hint, and the mask in 0..1, 1 where there is
+            one; None for no hints.
         mask_centre: what is taken off the mask. The published weights were trained with 0.5, so without any hint the
             fourth channel is a constant -0.5; the `siggraph17` release of richzhang/colorization wants 0.
 
     Returns:
         (N, 4, H, W).
     """
-    hint_ab = lightness.new_zeros(len(lightness), 2, *lightness.shape[-2:]) if hint_ab is None else hint_ab
-    hint_mask = torch.zeros_like(lightness) if hint_mask is None else hint_mask
-    return torch.cat([lightness, hint_ab, hint_mask - mask_centre], dim=1)
+    if hints is None:
+        hints = lightness.new_zeros(len(lightness), 3, *lightness.shape[-2:])
+    return torch.cat([lightness, hints[:, :2], hints[:, 2:] - mask_centre], dim=1)
 
 
 class ConvStage(nn.Sequential):
@@ -137,84 +115,56 @@ class UpStage(nn.Module):
 
 
 @MODELS.register_module()
-class ColorizationBackbone(BaseModule):
+class ColorizationBackbone(Backbone):
     """The colorization trunk: 13 rows, a regression head, a 529-way class head.
 
     Args:
         width: factor on the channels of every row; 1.0 is the published size.
+        mask_centre: see `network_input`.
         init_cfg: MMEngine's initialization settings.
     """
 
-    def __init__(self, width: float = 1.0, init_cfg: dict | None = None) -> None:
+    size_divisor = STRIDE
+    class_row = 'conv8'
+
+    def __init__(self, width: float = 1.0, mask_centre: float = 0.5, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.width = width
-        self.channels = scaled_widths(width)
-        self.strides = {row.name: row.stride for row in STAGES}
+        self.mask_centre = mask_centre
+        channels = scaled_widths(width)
+        self.feature_info = {row.name: FeatureInfo(channels[row.name], row.stride) for row in STAGES}
         self.stages = nn.ModuleDict()
-        in_channels, after_skip = INPUT_CHANNELS, False
+        inputs, after_skip = INPUT_CHANNELS, False
         for row in STAGES:
-            channels = self.channels[row.name]
             if row.skip:
-                self.stages[row.name] = UpStage(in_channels, channels, self.channels[row.skip])
+                stage: nn.Module = UpStage(inputs, channels[row.name], channels[row.skip])
             else:
                 normalize = row is not STAGES[-1]
-                self.stages[row.name] = ConvStage(in_channels, channels, row.convs, row.dilation, after_skip, normalize)
-            in_channels, after_skip = channels, bool(row.skip)
-        self.class_head = nn.Conv2d(self.channels['conv8'], NUM_AB_BINS, 1)
-        self.ab_head = nn.Sequential(nn.Conv2d(in_channels, 2, 1), nn.Tanh())
+                stage = ConvStage(inputs, channels[row.name], row.convs, row.dilation, after_skip, normalize)
+            self.stages[row.name] = stage
+            inputs, after_skip = channels[row.name], bool(row.skip)
+        self.class_head = nn.Conv2d(channels[self.class_row], NUM_AB_BINS, 1)
+        self.ab_head = nn.Sequential(nn.Conv2d(inputs, 2, 1), nn.Tanh())
 
-    def forward(
-        self,
-        x: Tensor,
-        fuse: Fuse | None = None,
-        classify: bool = False,
-        keep: Collection[str] = STAGE_NAMES,
-        read: Mapping[str, Read] | None = None,
-    ) -> Colors:
-        """Runs the trunk.
-
-        Args:
-            x: (N, 4, H, W) from `network_input`; H and W multiples of 8.
-            fuse: called with each row's name and feature (N, C, H/stride, W/stride); what it returns goes on. Without
-                gradients it may change the feature in place.
-            classify: whether to run the class head.
-            keep: the rows whose features are returned; the others' memory is free once no row needs them.
-            read: {row: called with its feature} where features alone are asked for: no head runs, and no row after the
-                last of these.
-
-        Returns:
-            `Colors` of the N inputs.
-
-        Raises:
-            ValueError: H or W is not a positive multiple of 8.
-        """
-        height, width = x.shape[-2:]
-        if not height or not width or height % STRIDE or width % STRIDE:
-            raise ValueError(f'the network takes sizes that are multiples of {STRIDE}, but got {height} x {width}')
-        last = None if read is None else max(read, key=STAGE_NAMES.index)
-        features: Features = {}
-        skipped: Features = {}
-        class_logits, stride = None, 1
+    def rows(  # noqa: D102
+        self, lightness: Tensor, hints: Tensor | None = None, visit: Visit | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        self.check_size(lightness)
+        x = network_input(lightness, hints, self.mask_centre)
+        skipped: dict[str, Tensor] = {}
+        stride = 1
         for row in STAGES:
             stage = self.stages[row.name]
             if row.stride > stride:
                 x = x[:, :, ::2, ::2]
             x = stage(x, skipped.pop(row.skip)) if row.skip else stage(x)
-            if fuse is not None:
-                x = fuse(row.name, x)
+            if visit is not None:
+                x = visit(row.name, x)
             if row.skip:
-                # The original stores its up-sampled features, then rectifies them in place. With gradients the fusion's
-                # backward pass may need what is there.
+                # The original stores its up-sampled features, then rectifies them in place; its fusion comes before.
+                # With gradients the fusion's backward pass may need what is there.
                 x = x.relu() if torch.is_grad_enabled() else x.relu_()
             if row.name in _SKIPPED:
                 skipped[row.name] = x
-            if row.name in keep:
-                features[row.name] = x
-            if read is not None and row.name in read:
-                read[row.name](x)
-            if row.name == last:
-                return Colors(x[:, :0], None, features)
-            if classify and row.name == 'conv8':
-                class_logits = self.class_head(x)
+            yield row.name, x
             stride = row.stride
-        return Colors(self.ab_head(x), class_logits, features)

@@ -1,12 +1,11 @@
 """Instance-aware Image Colorization (Su, Chu, Huang, CVPR 2020)."""
 
-from .colorizers import Colorizer, ImageColorizer, InstanceColorizer, InstColorizer
+from .colorizers import ImageColorizer, InstanceColorizer, InstColorizer
 from .fusion import FusionNetwork, InstanceFusion, MaskFusion
 from .preprocessor import ColorizationPreprocessor
 
 __all__ = [
     'ColorizationPreprocessor',
-    'Colorizer',
     'FusionNetwork',
     'ImageColorizer',
     'InstColorizer',

@@ -1,21 +1,54 @@
-"""From a list of photos to network input: batch, device and the only RGB -> Lab conversion of training and testing."""
+"""From photos to network input: batch, device and the only RGB -> Lab conversion of training and testing."""
 
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from insta_colorization.colorspace import rgb_to_gray, rgb_to_lab, to_network
+from insta_colorization.colorspace import AB_RANGE, rgb_to_gray, rgb_to_lab, to_network
+from insta_colorization.imaging.resize import crop_instances, resize_photo, to_tensor
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import Instances
+from insta_colorization.structures import ColorizationSample, Hint, Instances, Request
+
+Box = Sequence[float]
 
 
 @MODELS.register_module()
 class ColorizationPreprocessor(BaseDataPreprocessor):
-    """Batches photos and their instances' crops.
+    """Packs photos, and batches them with their instances' crops.
 
     In training the lightness is that of the grey photo, 8-bit luma (the published code trains on such files); in
     testing it is the file's own CIELAB L. The two differ by a few L units on saturated colours.
     """
+
+    def pack(self, image: np.ndarray, request: Request, size: int, uses: Collection[str]) -> dict[str, Any]:
+        """What the networks get of one photo.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            request: what is known and wanted of the photo.
+            size: S, side of the squares that the networks see.
+            uses: see `Colorizer.uses`.
+
+        Returns:
+            `inputs` with `image` (3, S, S) uint8 and, where instances are used, `crops` (R, 3, S, S) uint8;
+            `data_samples`, a `ColorizationSample` with the `instances` and, where there are hints, `hints` (3, S, S)
+            and `crop_hints` (R, 3, S, S), see `paint_hints`.
+        """
+        height, width = image.shape[:2]
+        instances = request.instances if request.instances is not None else Instances.empty((height, width))
+        inputs = {'image': to_tensor(resize_photo(image, size))}
+        if 'instances' in uses:
+            inputs['crops'] = to_tensor(crop_instances(image, instances, size))
+        sample = ColorizationSample(instances=instances)
+        if request.hints and 'hints' in uses:
+            windows = [(0, 0, width, height), *instances.in_pixels().tolist()]
+            painted = torch.stack([paint_hints(request.hints, window, size) for window in windows])
+            sample.set_data({'hints': painted[0], 'crop_hints': painted[1:]})
+        return {'inputs': inputs, 'data_samples': sample}
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Converts a collated batch.
@@ -23,20 +56,28 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         Args:
             data: `inputs` with `image`, N tensors (3, S, S) uint8 RGB, and, where instances are used, `crops`, N
                 tensors (R_n, 3, S, S) uint8 RGB; `data_samples`, N `ColorizationSample` that hold the `instances` of
-                the crops.
+                the crops; some may hold hints.
             training: whether this is a training batch.
 
         Returns:
-            Arguments of a colorizer's `forward`: `lightness` (N, 1, S, S) and `ab` (N, 2, S, S) in network units, the
-            same of the crops as `crop_lightness` (R, 1, S, S) and `crop_ab` (R, 2, S, S), all on the device. Also
-            `instances` and `data_samples`, where they were: boxes steer what is launched and are needed on the CPU.
+            What a colorizer's `forward` takes: `lightness` (N, 1, S, S) and `ab` (N, 2, S, S) in network units, the
+            crops' as `crop_lightness` (R, 1, S, S) and, if any photo has hints, `hints` (N, 3, S, S) and `crop_hints`
+            (R, 3, S, S), all on the device. Also `instances` and `data_samples`, where they were: boxes steer what is
+            launched and are needed on the CPU.
         """
         inputs, samples = self.cast_data(data['inputs']), data['data_samples']
         lightness, ab = self._convert(torch.stack(list(inputs['image'])), training)
         batch = {'lightness': lightness, 'ab': ab, 'data_samples': samples}
         if 'crops' in inputs:
             batch['instances'] = Instances.cat([sample.instances for sample in samples])
-            batch['crop_lightness'], batch['crop_ab'] = self._convert(torch.cat(list(inputs['crops'])), training)
+            batch['crop_lightness'], _ = self._convert(torch.cat(list(inputs['crops'])), training)
+        if any('hints' in sample for sample in samples):
+            size = lightness.shape[-2:]
+            none = torch.zeros(3, *size)
+            batch['hints'] = torch.stack([sample.get('hints', none) for sample in samples]).to(lightness)
+            if 'crops' in inputs:
+                crops = [sample.get('crop_hints', none.expand(len(sample.instances), -1, -1, -1)) for sample in samples]
+                batch['crop_hints'] = torch.cat(crops).to(lightness)
         return batch
 
     @staticmethod
@@ -46,3 +87,47 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         if training:
             lightness, _ = to_network(rgb_to_lab(rgb_to_gray(rgb)))
         return lightness, ab
+
+
+def paint_hints(hints: Sequence[Hint], window: Box, size: int) -> Tensor:
+    """Colour hints as a network takes them; later ones lie on top.
+
+    Args:
+        hints: in pixels of the photo.
+        window: x0, y0, x1, y1, the part of the photo that the network sees, in pixels.
+        size: S, side of the square that it is squashed to.
+
+    Returns:
+        (3, S, S): a and b in network units, 0 where there is no hint, and the mask in 0..1; a hint covers at least one
+        cell of a window that it reaches.
+    """
+    painted = torch.zeros(3, size, size)
+    left, top = window[:2]
+    scale = np.array([size / (window[2] - left), size / (window[3] - top)] * 2)
+    for hint in hints:
+        corners = (np.array(hint.box) - [left, top, left, top]) * scale
+        if (corners[2:] <= 0).any() or (corners[:2] >= size).any():
+            continue
+        start = np.clip(np.floor(corners[:2] + 0.5).astype(int), 0, size - 1)
+        end = np.clip(np.floor(corners[2:] + 0.5).astype(int), start + 1, size)
+        cells = (slice(start[1], end[1]), slice(start[0], end[0]))
+        inside = _covered(hint, start, end, corners)
+        for channel, value in enumerate((*(part / AB_RANGE for part in hint.ab), 1.0)):
+            painted[(channel, *cells)].masked_fill_(inside, value)
+    return painted
+
+
+def _covered(hint: Hint, start: np.ndarray, end: np.ndarray, corners: np.ndarray) -> Tensor:
+    """(rows, columns) bool: which of a hint's cells its mask covers."""
+    width, height = end - start
+    if hint.mask is None:
+        return torch.ones(int(height), int(width), dtype=torch.bool)
+    mask = torch.as_tensor(hint.mask)
+    rows, columns = (
+        ((torch.arange(first, last) + 0.5 - low) / (high - low) * count).long().clamp(0, count - 1)
+        for first, last, low, high, count in (
+            (start[1], end[1], corners[1], corners[3], mask.shape[0]),
+            (start[0], end[0], corners[0], corners[2], mask.shape[1]),
+        )
+    )
+    return mask[rows[:, None], columns]

@@ -96,7 +96,7 @@ class TestBatches:
     def test_only_the_networks_that_are_needed_run(self, model):
         ran = []
         for name in NETWORKS:
-            getattr(model, name).register_forward_hook(lambda *_, name=name: ran.append(name))
+            getattr(model, name).stages['conv1'].register_forward_hook(lambda *_, name=name: ran.append(name))
 
         predict(model, photo(0, 0))
         assert ran == ['image_net']
@@ -116,7 +116,7 @@ class TestChunks:
     def chunks_of(model: InstColorizer) -> list[int]:
         """A list that fills with how many crops the instance network gets at a time."""
         sizes: list[int] = []
-        model.instance_net.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+        model.instance_net.stages['conv1'].register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
         return sizes
 
     @pytest.mark.parametrize(('chunk', 'sizes'), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (100, [7])], ids=str)
@@ -230,14 +230,14 @@ class TestForward:
 
     def test_loss_needs_the_truth(self, model, inputs):
         with pytest.raises(ValueError, match="mode 'loss' needs the true ab, but got none"):
-            model(inputs['lightness'], mode='loss')
+            model(lightness=inputs['lightness'], mode='loss')
 
     @pytest.mark.parametrize(('crops', 'message'), [(None, 'got 0 crops for 2'), (1, 'got 1 crops for 2')])
     def test_every_instance_needs_its_crop(self, model, inputs, crops, message):
         given = None if crops is None else inputs['crop_lightness'][:crops]
 
         with pytest.raises(ValueError, match=message):
-            model(inputs['lightness'], crop_lightness=given, instances=inputs['instances'])
+            model(lightness=inputs['lightness'], crop_lightness=given, instances=inputs['instances'])
 
     def test_losses_reach_every_part_that_ran(self, model, inputs):
         model.train()
@@ -265,7 +265,9 @@ class TestForward:
         model = lively(InstColorizer(**NETWORKS, mask_centre=0.0))
         channels = []
         for name in NETWORKS:
-            getattr(model, name).register_forward_hook(lambda _, args, __: channels.append(args[0][:, 3]))
+            getattr(model, name).stages['conv1'].register_forward_hook(
+                lambda _, args, __: channels.append(args[0][:, 3])
+            )
 
         model(**inputs)
 

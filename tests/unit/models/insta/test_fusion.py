@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.models import FusionNetwork, InstanceFusion, MaskFusion, network_input
-from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES, Colors
-from insta_colorization.models.insta.fusion import Canvas, Grid, weight_net
+from insta_colorization.models import FusionNetwork, InstanceFusion, MaskFusion
+from insta_colorization.models.backbones import Colors
+from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES
+from insta_colorization.models.insta.canvas import Canvas, Grid
+from insta_colorization.models.insta.fusion import weight_net
 from insta_colorization.structures import Instances
 
 GRID = (12, 16)
@@ -432,7 +434,7 @@ def run_network(net: FusionNetwork, x: Tensor, crops: dict[str, Tensor], instanc
     for name in canvases:
         if len(instances):
             net.add(canvases, name, crops[name])
-    return net(x, canvases)
+    return net(x, None, canvases)
 
 
 class TestNetwork:
@@ -444,11 +446,11 @@ class TestNetwork:
             fusion.register_forward_hook(lambda _, inputs, __, name=name: seen.update({name: inputs[0].shape}))
         instances = Instances([[4, 4, 20, 30]], (32, 32))
         crop_features = {
-            name: torch.randn(1, net.channels[name], 32 // net.strides[name], 32 // net.strides[name])
-            for name in STAGE_NAMES
+            name: torch.randn(1, channels, 32 // stride, 32 // stride)
+            for name, (channels, stride) in net.backbone.feature_info.items()
         }
 
-        run_network(net, network_input(torch.rand(1, 1, 32, 32)), crop_features, instances)
+        run_network(net, torch.rand(1, 1, 32, 32), crop_features, instances)
 
         assert tuple(seen) == STAGE_NAMES
         assert {name: tuple(shape) for name, shape in seen.items()} == {
@@ -462,17 +464,17 @@ class TestNetwork:
         on_grid = Instances.on_grid
         monkeypatch.setattr(Instances, 'on_grid', lambda self, size: (sizes.append(size), on_grid(self, size))[1])
 
-        crops = {name: torch.rand(1, net.channels[name], 4, 4) for name in STAGE_NAMES}
-        run_network(net, torch.rand(1, 4, 32, 32), crops, Instances([[4, 4, 20, 30]], (32, 32)))
+        crops = {name: torch.rand(1, info.channels, 4, 4) for name, info in net.backbone.feature_info.items()}
+        run_network(net, torch.rand(1, 1, 32, 32), crops, Instances([[4, 4, 20, 30]], (32, 32)))
 
         assert sorted(sizes) == [(4, 4), (8, 8), (16, 16), (32, 32)]
 
-    def test_without_instances_it_is_its_trunk(self, lively):
+    def test_without_instances_it_is_its_backbone(self, lively):
         net = lively(FusionNetwork(width=1 / 16))
-        x = network_input(torch.rand(1, 1, 32, 32) - 0.5)
+        x = torch.rand(1, 1, 32, 32) - 0.5
 
         fused = run_network(net, x, {}, Instances.empty((32, 32)))
-        plain = super(FusionNetwork, net).forward(x)
+        plain = net.backbone(x)
 
         assert torch.equal(fused.ab, plain.ab)
 
@@ -492,8 +494,8 @@ class TestParts:
         for name, module in net.fusions.items():
             module.register_forward_hook(lambda *_, name=name: ran.append(name))
 
-        crops = {name: torch.rand(1, net.channels[name], 4, 4) for name in STAGE_NAMES}
-        run_network(net, torch.rand(1, 4, 32, 32), crops, Instances(torch.tensor([[8.0, 8, 24, 24]]), (32, 32)))
+        crops = {name: torch.rand(1, info.channels, 4, 4) for name, info in net.backbone.feature_info.items()}
+        run_network(net, torch.rand(1, 1, 32, 32), crops, Instances(torch.tensor([[8.0, 8, 24, 24]]), (32, 32)))
 
         expected = {0: [], 7: STAGE_NAMES[:7], 6: STAGE_NAMES[7:], 13: STAGE_NAMES}[rows]
         assert ran == list(expected)
@@ -506,6 +508,24 @@ class TestParts:
     def test_unknown_part(self):
         with pytest.raises(ValueError, match="fused must be one of none, encoder, decoder, both, but got 'all'"):
             FusionNetwork(width=1 / 16, fused='all')
+
+    def test_rows_by_name_have_the_only_modules(self):
+        net = FusionNetwork(width=1 / 16, fused=['up8', 'conv3'])
+
+        assert tuple(net.fusions) == net.fused_rows == ('conv3', 'up8')
+
+    def test_unknown_row(self):
+        with pytest.raises(ValueError, match='there is no row conv11 to fuse at; known are conv1, conv2'):
+            FusionNetwork(width=1 / 16, fused=['conv11'])
+
+    def test_a_width_beside_a_backbone(self):
+        with pytest.raises(ValueError, match=r'width is part of the backbone, but got 0\.5 beside it'):
+            FusionNetwork({'type': 'ColorizationBackbone'}, width=0.5)
+
+    def test_entries_are_named_as_in_every_checkpoint(self):
+        names = FusionNetwork(width=1 / 16).state_dict()
+
+        assert {name.split('.')[0] for name in names} == {'stages', 'class_head', 'ab_head', 'fusions'}
 
 
 class TestMasks:

@@ -38,7 +38,11 @@ class TestRecordedShares:
         boxes = Instances([[0, 0, 16, 32], [0, 0, 32, 16], [8, 8, 24, 24]], [[32, 32]] * 2, image_index=[0, 0, 1])
         rows = [row.name for row in STAGES]
         with torch.no_grad(), recorded_shares(model, rows) as shares:
-            model(torch.rand(2, 1, 32, 32) - 0.5, crop_lightness=torch.rand(3, 1, 32, 32) - 0.5, instances=boxes)
+            model(
+                lightness=torch.rand(2, 1, 32, 32) - 0.5,
+                crop_lightness=torch.rand(3, 1, 32, 32) - 0.5,
+                instances=boxes,
+            )
         return shares
 
     def test_every_row_at_its_own_size(self, shares):
@@ -62,7 +66,7 @@ class TestRecordedShares:
         before = shares['conv1'][0]
         boxes = Instances([[0, 0, 16, 32]], (32, 32))
         with torch.no_grad():
-            model(torch.rand(1, 1, 32, 32), crop_lightness=torch.rand(1, 1, 32, 32), instances=boxes)
+            model(lightness=torch.rand(1, 1, 32, 32), crop_lightness=torch.rand(1, 1, 32, 32), instances=boxes)
 
         assert shares['conv1'][0] is before
 

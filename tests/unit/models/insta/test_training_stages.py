@@ -103,8 +103,8 @@ class TestWhatTrains:
         model = lively(STAGES[3]()).train()
         seen = {}
         for name in ('instance_net', 'fusion_net'):
-            getattr(model, name).register_forward_hook(
-                lambda _, __, out, name=name: seen.update({name: out.ab.requires_grad})
+            getattr(model, name).stages['conv10'].register_forward_hook(
+                lambda _, __, out, name=name: seen.update({name: out.requires_grad})
             )
         model(**batch(), mode='loss')
 
