@@ -82,12 +82,11 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     from insta_colorization.engine.tester import Tester
     from insta_colorization.evaluation.baselines import GrayBaseline, TintBaseline, fit_tint
     from insta_colorization.evaluation.metrics import PhotoMetric
-    from insta_colorization.evaluation.protocol import check_boxes, document
+    from insta_colorization.evaluation.protocol import document, warn_of_missing_boxes
 
     checkpoint = load_checkpoint(args.checkpoint) if args.checkpoint else None
     baseline = TintBaseline if args.baseline == 'tint' else GrayBaseline
     model = colorizer_for(checkpoint, cfg.model, args.decoder) if checkpoint else baseline()
-    check_boxes(cfg, model)
     use_launcher(cfg, args.launcher)
     tester = Tester(
         model,
@@ -101,14 +100,15 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
         experiment_name=f'test_{Path(cfg.filename).stem}',
         cfg=cfg,
     )
+    photos = tester.test_loop.dataloader
+    warn_of_missing_boxes(photos.dataset, model)
     if args.baseline == 'tint':
-        photos = tester.test_loop.dataloader
         model.ab = fit_tint(photos, len(photos.dataset))
     values = tester.test()
     if not is_main_process():
         return {}
     metrics = [metric for metric in tester.test_loop.evaluator.metrics if isinstance(metric, PhotoMetric)]
-    return document(cfg, values, metrics, model, checkpoint)
+    return document(Path(cfg.filename).stem, photos.dataset, values, metrics, model, checkpoint)
 
 
 main = Command(__doc__, arguments, run, 'stopped; nothing was written', begin=lambda args: keep_between_photos())

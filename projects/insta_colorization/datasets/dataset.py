@@ -58,13 +58,28 @@ class ColorizationDataset(BaseDataset):
         self._num_skipped = get_context('spawn').Value('q', 0)
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
+    def describe(self) -> dict[str, Any]:
+        """What a protocol says about the photos, their boxes and what the pipeline makes of them."""
+        described: dict[str, Any] = {}
+        for step in self.pipeline.transforms:
+            described |= step.describe() if hasattr(step, 'describe') else {}
+        file, folder = Path(self.ann_file), Path(self.data_root)
+        listed = str(file.relative_to(folder) if file.is_relative_to(folder) else file) if self.ann_file else None
+        networks = self.instances or (listed if listed and listed.endswith('.json') else None)
+        if described.get('selection', {}).get('source') == 'gt_instances':
+            networks = self.gt_instances
+        boxes = {'networks': networks, 'truth': self.gt_instances}
+        return {'dataset': self.data_root, 'list': listed, 'boxes': boxes, **described}
+
     def load_data_list(self) -> list[dict]:
         """One record a photo.
 
         Raises:
             FileNotFoundError: the folder, the list or a boxes file is missing.
-            ValueError: there is no photo, or one of the files cannot be used or knows none of the photos.
+            ValueError: there is no photo, or one of the files cannot be used or knows none of the photos; or boxes are
+                given for testing, but the pipeline leaves them alone.
         """
+        self._check_use_of_boxes()
         folder = Path(self.data_prefix['img_path'])
         if not folder.is_dir():
             raise FileNotFoundError(f'the dataset folder {folder} does not exist')
@@ -76,6 +91,13 @@ class ColorizationDataset(BaseDataset):
         if self.ann_file:
             self._check_presence(paths)
         return self._records(paths, {'annotations': instances, 'gt_annotations': self.gt_instances})
+
+    def _check_use_of_boxes(self) -> None:
+        if not self.test_mode or any(isinstance(step, LoadInstances) for step in self.pipeline.transforms):
+            return
+        for name in ('instances', 'gt_instances'):
+            if file := getattr(self, name):
+                raise ValueError(f"the dataset's {name} are {file}, but its pipeline has no LoadInstances to read them")
 
     def _names(self, folder: Path) -> tuple[list[str], str | None]:
         """The photos' names relative to the folder, and the file of their instances."""

@@ -209,6 +209,11 @@ class SelectInstances(BaseTransform):
         self.source = source
         self.required = required
 
+    def describe(self) -> dict[str, Any]:
+        """What a protocol says about the instances that the networks get."""
+        names = ('source', 'order', 'score_thr', 'min_size', 'top_k')
+        return {'selection': {name: getattr(self, name) for name in names}}
+
     def transform(self, results: dict) -> dict | None:  # noqa: D102
         if self.source not in results and self.source == 'instances' and not self.required:
             return results
@@ -341,6 +346,13 @@ class ResizePhoto(BaseTransform):
     def __init__(self, size: int = 256, keep_truth: bool = False) -> None:
         self.size = size
         self.keep_truth = keep_truth
+
+    def describe(self) -> dict[str, Any]:
+        """What a protocol says about the networks' input."""
+        return {
+            'network_size': self.size,
+            'resize': 'squashed whatever the aspect, Pillow bilinear with antialiasing',
+        }
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         if self.keep_truth:

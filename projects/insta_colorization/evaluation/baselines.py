@@ -44,6 +44,9 @@ class TintBaseline(Colorizer):
         a, b = ab
         self.ab = (float(a), float(b))
 
+    def describe(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().describe(), 'tint': {'ab': list(self.ab), 'unit': 'CIELAB'}}
+
     def colors(self, batch: Batch, classify: bool = False) -> Colors:  # noqa: D102
         lightness = batch['lightness']
         tint = _ab_column(lightness.new_tensor([self.ab]))

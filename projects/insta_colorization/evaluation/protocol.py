@@ -1,5 +1,7 @@
 """What a test measured and how: the protocol beside the numbers, as JSON and as text.
 
+Model, photos and metrics each describe themselves; here it is joined.
+
 Numbers in this field differ with the size, the resize rule, the colour round trip and the version of a network as much
 as with the method; without the protocol they cannot be compared.
 """
@@ -12,16 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from torch import nn
+from torch.utils.data import Dataset
 
 from insta_colorization.checkpoints.io import SUFFIXES, Checkpoint
-from insta_colorization.checkpoints.layouts import NETWORKS
-from insta_colorization.evaluation.metrics.base import LEVELS, MIN_SIDE, PhotoMetric, PhotoResult
 from insta_colorization.fileio.download import sha256
 from insta_colorization.fileio.files import write_whole
+from insta_colorization.models import Colorizer
 
-from .baselines import TintBaseline
+from .metrics.base import PhotoMetric
+from .metrics.levels import LEVELS
 
 _LIBRARIES = (
     *('insta_colorization', 'torch', 'torchvision', 'numpy', 'pillow', 'mmengine', 'mmagic'),
@@ -31,46 +32,39 @@ _LIBRARIES = (
 logger = logging.getLogger(__name__)
 
 
-def check_boxes(cfg: Config, model: nn.Module) -> None:
-    """Makes sure before a test that its boxes will be read, and warns if the model wants some and gets none.
-
-    Raises:
-        ValueError: the test dataset is given boxes, but its pipeline would leave them alone.
-    """
-    dataset = cfg.test_dataloader.dataset
-    given = [name for name in ('instances', 'gt_instances') if dataset.get(name)]
-    if given and _step(dataset, 'LoadInstances') is None:
-        raise ValueError(
-            f'test_dataloader.dataset.{given[0]} is {dataset[given[0]]}, '
-            'but the pipeline has no LoadInstances to read it'
-        )
-    if hasattr(model, 'fusion_net') and _boxes(dataset) is None:
+def warn_of_missing_boxes(dataset: Dataset, model: Colorizer) -> None:
+    """Warns before a test if the model makes use of instances and the photos have none for it."""
+    boxes = _described(dataset).get('boxes')
+    if 'instances' in model.uses and boxes is not None and boxes['networks'] is None:
         logger.warning(
-            'the weights hold a fusion network, but test_dataloader.dataset.instances names no boxes for it: '
-            'all photos go through the full-image network'
+            '%s makes use of instances, but test_dataloader.dataset.instances names no boxes for it: '
+            'it colours all photos as a whole',
+            type(model).__name__,
         )
 
 
 def document(
-    cfg: Config,
+    config: str | None,
+    dataset: Dataset,
     values: Mapping[str, float],
     metrics: Sequence[PhotoMetric],
-    model: nn.Module,
+    model: Colorizer,
     checkpoint: Checkpoint | None,
 ) -> dict[str, Any]:
     """Everything about one test, ready for JSON.
 
     Args:
-        cfg: the config that was tested; its file's name is what tables call the result.
+        config: the name of the config that was tested, by which tables call the result.
+        dataset: the photos; one of another project need not say anything about itself.
         values: what the evaluator returned, {level/name: value}.
         metrics: the evaluator's metrics, of this package, after the evaluation.
         model: the model that predicted.
         checkpoint: the weights that fill it; None for a baseline without any.
 
     Returns:
-        `protocol`, `metrics` by level, `not_computed` {metric: reason}, `photos` with the values of each photo and of
-        each of its true instances and how many instances were fused into it (`used`), `skipped` with the reason for
-        each photo that was not measured.
+        `protocol`, `metrics` by level, `not_computed` {metric: reason}, `photos` with the values of each photo at each
+        level and how many instances the model was given (`used`), `skipped` with the reason for each photo that was not
+        measured.
 
     Raises:
         ValueError: no metric of this package was evaluated, or there was no photo that it could measure.
@@ -78,70 +72,42 @@ def document(
     if not metrics:
         raise ValueError('the config has no metric of insta_colorization in test_evaluator, so there is no protocol')
     results = metrics[0].photos
-    measured = [result for result in results if result.skipped is None]
-    if not measured:
+    if not metrics[0].measured:
         reason = f'; the first: {results[0].skipped}' if results else ''
         raise ValueError(f'none of the {len(results)} test photos could be measured{reason}')
-    folder = cfg.test_dataloader.dataset.get('data_root')
+    folder = _described(dataset).get('dataset')
     return {
-        'protocol': protocol(cfg, measured, len(results), metrics, model, checkpoint),
+        'protocol': protocol(config, dataset, metrics, model, checkpoint),
         'metrics': _by_level(values),
         'not_computed': {name: reason for metric in metrics for name, reason in metric.not_computed.items()},
-        'photos': _photos(metrics, folder, fused=hasattr(model, 'fusion_net')),
+        'photos': _photos(metrics, folder, use_instances='instances' in model.uses),
         'skipped': [{'photo': _name(r.photo, folder), 'reason': r.skipped} for r in results if r.skipped is not None],
     }
 
 
 def protocol(
-    cfg: Config,
-    measured: Sequence[PhotoResult],
-    num_listed: int,
+    config: str | None,
+    dataset: Dataset,
     metrics: Sequence[PhotoMetric],
-    model: nn.Module,
+    model: Colorizer,
     checkpoint: Checkpoint | None,
 ) -> dict[str, Any]:
-    """How the numbers came about.
-
-    Args:
-        cfg: see `document`.
-        measured: the results of one metric for the photos that were measured.
-        num_listed: how many photos the dataset has, skipped ones included.
-        metrics: see `document`.
-        model: see `document`.
-        checkpoint: see `document`.
-    """
-    dataset = cfg.test_dataloader.dataset
-    networks = [name for name in NETWORKS if hasattr(model, name)]
-    fused = 'fusion_net' in networks
-    sizes = sorted({result.size for result in measured})
-    return {
-        'config': Path(cfg.filename).stem if cfg.filename else None,
-        'model': type(model).__name__,
-        'tint': {'ab': list(model.ab), 'unit': 'CIELAB'} if isinstance(model, TintBaseline) else None,
+    """How the numbers came about: what model, photos and metrics say about themselves; arguments as for `document`."""
+    photos = _described(dataset)
+    if 'instances' not in model.uses:
+        photos |= {'boxes': {**photos.get('boxes', {}), 'networks': None}, 'selection': None}
+    fused = sum(result.used > 0 for result in metrics[0].measured) if 'instances' in model.uses else 0
+    joined: dict[str, Any] = {
+        'config': config,
         'checkpoint': None if checkpoint is None else identity(checkpoint.path),
-        'networks': networks,
-        'num_photos_fused': sum(result.used > 0 for result in measured) if fused else 0,
-        'decoder': _decoder(model) if networks else None,
-        'dataset': dataset.get('data_root'),
-        'list': dataset.get('ann_file') or None,
-        'boxes': {'networks': _boxes(dataset) if fused else None, 'truth': dataset.get('gt_instances')},
-        'selection': _step(dataset, 'SelectInstances') if fused else None,
-        'num_photos': len(measured),
-        'num_skipped': num_listed - len(measured),
-        'size': list(sizes[0]) if len(sizes) == 1 else [list(size) for size in sizes],
-        'network_size': _network_size(dataset),
-        'resize': 'squashed whatever the aspect, Pillow bilinear with antialiasing; the prediction ab bilinear, torch',
-        'colours': 'lightness of the true photo and predicted ab, CIELAB (D65) to sRGB, clipped, rounded to 8 bit',
-        'instance_level': 'both pictures cropped by the true boxes scaled to size, floored; mean over all instances',
-        'num_instances': sum(result.large for result in measured),
-        'instances_left_out': {
-            'crowds': sum(result.crowds for result in measured),
-            'small': sum(result.small for result in measured),
-            'small_means': f'a side under {MIN_SIDE} pixels at size',
-        },
-        'metrics': {metric.name: metric.protocol for metric in metrics},
-        'versions': versions(),
+        **model.describe(),
+        **photos,
+        'num_photos_fused': fused,
     }
+    for metric in metrics:
+        described = metric.describe()
+        joined |= {**described, 'metrics': {**joined.get('metrics', {}), **described['metrics']}}
+    return {**joined, 'versions': versions()}
 
 
 def versions() -> dict[str, str]:
@@ -200,19 +166,20 @@ def _by_level(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return levels
 
 
-def _photos(metrics: Sequence[PhotoMetric], folder: str | None, *, fused: bool) -> list[dict[str, Any]]:
-    """The values of all metrics, photo by photo."""
+def _photos(metrics: Sequence[PhotoMetric], folder: str | None, *, use_instances: bool) -> list[dict[str, Any]]:
+    """The values of all metrics, photo by photo: of one pair a level, or of each of its pairs."""
     columns = [metric.photos for metric in metrics if metric.per_photo and not metric.not_computed]
     photos = []
     for results in zip(*columns, strict=True):
         if results[0].skipped is not None:
             continue
-        image = {name: value for result in results for name, value in result.image.items()}
-        # A metric may be restricted to whole photos, and then has nothing to say about instances.
-        parts = zip(*(result.instances for result in results if result.instances), strict=True)
-        instances = [{name: value for part in parts_of_one for name, value in part.items()} for parts_of_one in parts]
-        used = results[0].used if fused else 0
-        photos.append({'photo': _name(results[0].photo, folder), 'used': used, 'image': image, 'instance': instances})
+        entry: dict[str, Any] = {'photo': _name(results[0].photo, folder), 'used': results[0].used * use_instances}
+        for name, level in LEVELS.items():
+            # A metric may be restricted to some levels, and then has nothing to say about the others.
+            parts = zip(*(result.values[name] for result in results if result.values.get(name)), strict=True)
+            pairs = [{key: value for part in parts_of_one for key, value in part.items()} for parts_of_one in parts]
+            entry[name] = pairs[0] if level.single and pairs else {} if level.single else pairs
+        photos.append(entry)
     return photos
 
 
@@ -222,31 +189,8 @@ def _name(photo: str, folder: str | None) -> str:
     return path.relative_to(folder).as_posix() if folder and path.is_relative_to(folder) else path.name
 
 
-def _decoder(model: nn.Module) -> str:
-    decoder = getattr(model, 'decoder', None)
-    settings = {name: getattr(decoder, name, None) for name in ('temperature', 'gain')}
-    said = [f'{name} {value:g}' for name, value in settings.items() if value is not None]
-    return ', '.join([type(decoder).__name__, *said])
-
-
-def _boxes(dataset: Mapping[str, Any]) -> str | None:
-    """The file of the boxes that the networks were given, as far as the dataset has any; see `ColorizationDataset`."""
-    listed = str(dataset.get('ann_file', ''))
-    if (_step(dataset, 'SelectInstances') or {}).get('source') == 'gt_instances':
-        return dataset.get('gt_instances')
-    return dataset.get('instances') or (listed if listed.endswith('.json') else None)
-
-
-def _network_size(dataset: Mapping[str, Any]) -> int | None:
-    """The side of the squares that the networks saw: the last size in the pipeline."""
-    resize = _step(dataset, 'ResizePhoto')
-    return None if resize is None else resize.get('size')
-
-
-def _step(dataset: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    """The settings of the last transform of this kind, if the pipeline has one."""
-    steps = [step for step in dataset.get('pipeline', []) if step['type'].rpartition('.')[2] == kind]
-    return {key: value for key, value in steps[-1].items() if key != 'type'} if steps else None
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return dataset.describe() if hasattr(dataset, 'describe') else {}
 
 
 def _plain(value: Any) -> str:

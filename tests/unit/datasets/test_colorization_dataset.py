@@ -210,6 +210,57 @@ class TestInstances:
         assert (record['annotations'].segmentations is not None) == masks
 
 
+READ = [{'type': 'LoadPhoto'}, {'type': 'LoadInstances'}, {'type': 'ResizePhoto', 'size': 16}, *PIPELINE[1:]]
+
+
+class TestDescription:
+    """What a protocol says about the photos."""
+
+    def test_photos_and_the_size_that_the_networks_see(self, folder):
+        described = build(folder, pipeline=READ).describe()
+
+        assert described == {
+            'dataset': str(folder),
+            'list': None,
+            'boxes': {'networks': None, 'truth': None},
+            'network_size': 8,
+            'resize': 'squashed whatever the aspect, Pillow bilinear with antialiasing',
+        }
+
+    @pytest.mark.parametrize(
+        ('settings', 'selection', 'networks', 'listed'),
+        [
+            ({}, {}, 'found', None),
+            ({'instances': None}, {}, None, None),
+            ({'instances': None, 'ann_file': 'listed.json'}, {}, 'listed.json', 'listed.json'),
+            ({'instances': None, 'ann_file': 'list.txt'}, {}, None, 'list.txt'),
+            ({}, {'source': 'gt_instances'}, 'true', None),
+        ],
+        ids=['given', 'none', 'coco list', 'text list', 'true ones'],
+    )
+    def test_the_boxes_of_the_networks(self, folder, write, settings, selection, networks, listed):
+        files = {name: write(BOXES, f'{name}.json') for name in ('found', 'true', 'listed')}
+        (folder / 'list.txt').write_text('a.png\n')
+        pipeline = [*READ[:2], {'type': 'SelectInstances', 'top_k': 3, **selection}, *READ[2:]]
+        given = {'instances': files['found'], 'gt_instances': files['true'], **settings}
+
+        described = build(folder, pipeline=pipeline, **given).describe()
+
+        assert described['boxes'] == {'networks': files.get(networks, networks), 'truth': files['true']}
+        assert described['list'] == listed
+        expected = {'source': 'instances', 'order': 'score', 'score_thr': 0, 'min_size': 0, 'top_k': 3}
+        assert described['selection'] == {**expected, **selection}
+
+    @pytest.mark.parametrize('name', ['instances', 'gt_instances'])
+    def test_boxes_that_nothing_reads(self, folder, write, name):
+        file = write(BOXES)
+
+        with pytest.raises(ValueError, match=rf'{name} are {file}, but its pipeline has no LoadInstances to read them'):
+            build(folder, test_mode=True, **{name: file})
+
+        assert len(build(folder, test_mode=True, pipeline=READ, **{name: file})) == len(NAMES)
+
+
 class TestFilter:
     @pytest.mark.parametrize(
         ('rule', 'kept', 'message'),

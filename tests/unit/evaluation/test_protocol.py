@@ -1,11 +1,12 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from torch.utils.data import Dataset
 
 from insta_colorization.apis.build import colorizer_for
 from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
@@ -13,7 +14,14 @@ from insta_colorization.evaluation import protocol as evaluation
 from insta_colorization.evaluation.baselines import GrayBaseline
 from insta_colorization.evaluation.metrics import LPIPS, PSNR, SSIM
 from insta_colorization.evaluation.metrics.base import NotComputableError
-from insta_colorization.evaluation.protocol import as_text, check_boxes, document, identity, versions, write_results
+from insta_colorization.evaluation.protocol import (
+    as_text,
+    document,
+    identity,
+    versions,
+    warn_of_missing_boxes,
+    write_results,
+)
 from insta_colorization.models import ImageColorizer, InstColorizer
 from insta_colorization.structures import Instances
 
@@ -26,13 +34,24 @@ def no_weights(monkeypatch):
     monkeypatch.setattr(LPIPS, 'load', missing)
 
 
+class Photos(Dataset):
+    """Says what it was given about itself."""
+
+    def __init__(self, **description: Any) -> None:
+        self.description = description
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self.description)
+
+
+class Undescribed(Dataset):
+    """Another project's."""
+
+
 @pytest.fixture
-def cfg(tmp_path) -> Config:
-    path = tmp_path / 'my_recipe.py'
-    pipeline = [{'type': 'LoadPhoto'}, {'type': 'ResizePhoto', 'size': 48}, {'type': 'ResizePhoto', 'size': 32}]
-    dataset = {'data_root': 'photos', 'instances': 'found.json', 'gt_instances': 'true.json', 'pipeline': pipeline}
-    path.write_text(f'test_dataloader = dict(dataset={dataset!r})\n')
-    return Config.fromfile(path)
+def dataset() -> Photos:
+    boxes = {'networks': 'found.json', 'truth': 'true.json'}
+    return Photos(dataset='photos', boxes=boxes, selection={'top_k': 3}, network_size=32, anything='more')
 
 
 @pytest.fixture
@@ -52,16 +71,16 @@ def samples() -> list[dict]:
     ]
 
 
-def evaluated(cfg: Config, samples: list[dict], metrics: list, model=None, checkpoint=None) -> dict:
+def evaluated(dataset: Dataset, samples: list[dict], metrics: list, model=None, checkpoint=None) -> dict:
     evaluator = Evaluator(metrics)
     evaluator.process(data_samples=samples, data_batch={})
     values = evaluator.evaluate(len(samples))
-    return document(cfg, values, metrics, model or GrayBaseline(), checkpoint)
+    return document('my_recipe', dataset, values, metrics, model or GrayBaseline(), checkpoint)
 
 
 class TestDocument:
-    def test_numbers_stand_by_level_and_by_photo(self, cfg, samples):
-        results = evaluated(cfg, samples, [PSNR(), SSIM(), LPIPS()])
+    def test_numbers_stand_by_level_and_by_photo(self, dataset, samples):
+        results = evaluated(dataset, samples, [PSNR(), SSIM(), LPIPS()])
 
         assert set(results['metrics']['image']) == {'PSNR', 'PSNR_median', 'SSIM', 'SSIM_median'}
         assert [entry['photo'] for entry in results['photos']] == ['a.jpg', 'sub/c.jpg']
@@ -72,8 +91,8 @@ class TestDocument:
         assert results['metrics']['image']['PSNR'] == pytest.approx(sum(single) / 2)
         assert set(results['photos'][1]['instance'][0]) == {'PSNR', 'SSIM'}
 
-    def test_what_was_left_out_is_said(self, cfg, samples):
-        results = evaluated(cfg, samples, [LPIPS(), PSNR()])
+    def test_what_was_left_out_is_said(self, dataset, samples):
+        results = evaluated(dataset, samples, [LPIPS(), PSNR()])
 
         assert results['not_computed'] == {'LPIPS': 'there are no weights'}
         assert results['skipped'] == [{'photo': 'b.jpg', 'reason': 'cannot read b.jpg'}]
@@ -82,105 +101,88 @@ class TestDocument:
         assert protocol['instances_left_out']['crowds'] == 2
         assert protocol['instances_left_out']['small'] == 1
 
-    def test_the_protocol_says_how_it_was_measured(self, cfg, samples):
-        protocol = evaluated(cfg, samples, [PSNR()])['protocol']
+    def test_the_protocol_says_how_it_was_measured(self, dataset, samples):
+        protocol = evaluated(dataset, samples, [PSNR(), SSIM(levels=('image',))])['protocol']
 
         assert protocol['config'] == 'my_recipe'
         assert (protocol['model'], protocol['tint']) == ('GrayBaseline', {'ab': [0, 0], 'unit': 'CIELAB'})
         assert (protocol['checkpoint'], protocol['networks'], protocol['decoder']) == (None, [], None)
         assert (protocol['size'], protocol['network_size']) == ([48, 48], 32)
         assert protocol['boxes'] == {'networks': None, 'truth': 'true.json'}
-        assert protocol['metrics'] == {'PSNR': PSNR.protocol}
+        assert protocol['selection'] is None
+        assert protocol['metrics'] == {'PSNR': PSNR.protocol, 'SSIM': SSIM.protocol}
+        assert protocol['anything'] == 'more'
 
-    @pytest.mark.parametrize(
-        ('settings', 'source', 'expected'),
-        [
-            ({}, {}, 'found.json'),
-            ({'instances': None}, {}, None),
-            ({'instances': None, 'ann_file': 'val.json'}, {}, 'val.json'),
-            ({'instances': None, 'ann_file': 'val.txt'}, {}, None),
-            ({}, {'source': 'gt_instances'}, 'true.json'),
-        ],
-        ids=['given', 'none', 'coco list', 'text list', 'true ones'],
-    )
-    def test_the_boxes_of_the_networks(self, cfg, samples, fused_weights, settings, source, expected):
-        cfg.test_dataloader.dataset.merge(settings)
-        cfg.test_dataloader.dataset.pipeline.append({'type': 'SelectInstances', 'top_k': 3, **source})
+    def test_a_model_that_uses_instances_says_which(self, dataset, samples, fused_weights):
         checkpoint = load_checkpoint(fused_weights)
         model = colorizer_for(checkpoint, {'type': 'InstColorizer'})
 
-        protocol = evaluated(cfg, samples, [PSNR()], model, checkpoint)['protocol']
+        protocol = evaluated(dataset, samples, [PSNR()], model, checkpoint)['protocol']
 
-        assert protocol['boxes'] == {'networks': expected, 'truth': 'true.json'}
-        assert protocol['selection'] == {'top_k': 3, **source}
+        assert protocol['boxes'] == {'networks': 'found.json', 'truth': 'true.json'}
+        assert protocol['selection'] == {'top_k': 3}
+
+    def test_another_projects_dataset_says_nothing(self, samples):
+        results = evaluated(Undescribed(), samples, [PSNR()])
+
+        assert 'dataset' not in results['protocol']
+        assert [entry['photo'] for entry in results['photos']] == ['a.jpg', 'c.jpg']
 
     @pytest.mark.parametrize('fused', [False, True], ids=['full-image', 'fused'])
-    def test_the_networks_that_predicted_are_named(self, cfg, samples, image_weights, fused_weights, fused):
+    def test_the_networks_that_predicted_are_named(self, dataset, samples, image_weights, fused_weights, fused):
         checkpoint = load_checkpoint(fused_weights if fused else image_weights)
         model = colorizer_for(checkpoint, {'type': 'InstColorizer'})
 
-        results = evaluated(cfg, samples, [PSNR()], model, checkpoint)
+        results = evaluated(dataset, samples, [PSNR()], model, checkpoint)
 
         protocol = results['protocol']
         assert protocol['networks'] == (['image_net', 'instance_net', 'fusion_net'] if fused else ['image_net'])
         assert protocol['num_photos_fused'] == (1 if fused else 0)
-        assert protocol['tint'] is None
+        assert 'tint' not in protocol
         assert [entry['used'] for entry in results['photos']] == ([0, 1] if fused else [0, 0])
         assert protocol['decoder'] == 'RegressionDecoder, gain 1'
         assert protocol['checkpoint']['name'] == checkpoint.path.name
 
-    def test_several_sizes_are_all_named(self, cfg, samples):
+    def test_several_sizes_are_all_named(self, dataset, samples):
         samples[0] |= {'gt_rgb': samples[0]['gt_rgb'][:, :32], 'gt_instances': None}
 
-        assert evaluated(cfg, samples, [PSNR()])['protocol']['size'] == [[32, 48], [48, 48]]
+        assert evaluated(dataset, samples, [PSNR()])['protocol']['size'] == [[32, 48], [48, 48]]
 
-    def test_a_metric_of_whole_photos_only_hides_no_instance(self, cfg, samples):
-        results = evaluated(cfg, samples, [SSIM(levels=('image',)), PSNR()])
+    def test_a_metric_of_whole_photos_only_hides_no_instance(self, dataset, samples):
+        results = evaluated(dataset, samples, [SSIM(levels=('image',)), PSNR()])
 
         assert results['protocol']['num_instances'] == 2
         assert [set(instance) for instance in results['photos'][1]['instance']] == [{'PSNR'}, {'PSNR'}]
 
-    def test_values_of_other_projects_stand_apart(self, cfg, samples):
+    def test_values_of_other_projects_stand_apart(self, dataset, samples):
         evaluator = Evaluator(metric := PSNR())
         evaluator.process(data_samples=samples, data_batch={})
         values = {**evaluator.evaluate(3), 'NIQE': 4}
 
-        assert document(cfg, values, [metric], GrayBaseline(), None)['metrics']['other'] == {'NIQE': 4}
+        assert document('my_recipe', dataset, values, [metric], GrayBaseline(), None)['metrics']['other'] == {'NIQE': 4}
 
-    def test_no_photo_that_could_be_measured(self, cfg, samples):
+    def test_no_photo_that_could_be_measured(self, dataset, samples):
         with pytest.raises(
             ValueError, match=r'none of the 1 test photos could be measured; the first: cannot read b\.jpg'
         ):
-            evaluated(cfg, samples[1:2], [PSNR()])
+            evaluated(dataset, samples[1:2], [PSNR()])
 
-    def test_no_metric(self, cfg):
+    def test_no_metric(self, dataset):
         with pytest.raises(ValueError, match='no metric of insta_colorization in test_evaluator'):
-            document(cfg, {}, [], GrayBaseline(), None)
-
-
-@pytest.mark.parametrize('name', ['instances', 'gt_instances'])
-def test_boxes_that_nothing_reads(cfg, name):
-    cfg.test_dataloader.dataset.merge({'instances': None, 'gt_instances': None, name: 'boxes.json'})
-
-    with pytest.raises(ValueError, match=rf'dataset\.{name} is boxes\.json, but the pipeline has no LoadInstances'):
-        check_boxes(cfg, GrayBaseline())
-
-    cfg.test_dataloader.dataset.pipeline.append({'type': 'LoadInstances'})
-    check_boxes(cfg, GrayBaseline())
+            document('my_recipe', dataset, {}, [], GrayBaseline(), None)
 
 
 @pytest.mark.parametrize(
     ('found', 'fused', 'warned'), [(None, True, True), ('found.json', True, False), (None, False, False)]
 )
-def test_a_fusion_network_without_boxes(cfg, caplog, found, fused, warned):
-    cfg.test_dataloader.dataset.merge({'instances': found, 'gt_instances': None})
-    cfg.test_dataloader.dataset.pipeline.append({'type': 'LoadInstances'})
+def test_a_fusion_network_without_boxes(dataset, caplog, found, fused, warned):
+    dataset.description['boxes'] = {'networks': found, 'truth': None}
     trunk = {'type': 'ColorizationBackbone', 'width': 1 / 16}
     fusion = {'type': 'FusionNetwork', 'width': 1 / 16}
 
-    check_boxes(cfg, InstColorizer(trunk, trunk, fusion) if fused else ImageColorizer(trunk))
+    warn_of_missing_boxes(dataset, InstColorizer(trunk, trunk, fusion) if fused else ImageColorizer(trunk))
 
-    assert ('all photos go through the full-image network' in caplog.text) is warned
+    assert ('InstColorizer makes use of instances, but' in caplog.text) is warned
 
 
 class TestIdentity:
@@ -206,8 +208,8 @@ def test_versions_leave_out_what_is_not_installed(monkeypatch):
 
 
 class TestWriting:
-    def test_json_in_a_new_folder(self, cfg, samples, tmp_path):
-        results = evaluated(cfg, samples, [PSNR(), LPIPS()])
+    def test_json_in_a_new_folder(self, dataset, samples, tmp_path):
+        results = evaluated(dataset, samples, [PSNR(), LPIPS()])
 
         write_results(results, tmp_path / 'new' / 'results.json')
 
@@ -226,8 +228,8 @@ class TestWriting:
 
         assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [('results.json', 'before')]
 
-    def test_text(self, cfg, samples):
-        lines = as_text(evaluated(cfg, samples, [PSNR(), LPIPS()])).splitlines()
+    def test_text(self, dataset, samples):
+        lines = as_text(evaluated(dataset, samples, [PSNR(), LPIPS()])).splitlines()
 
         assert '  num_photos: 2' in lines
         assert '  size: 48, 48' in lines

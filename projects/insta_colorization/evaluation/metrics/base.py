@@ -1,10 +1,11 @@
 """What all photo metrics share: the pairs they measure, the photos they leave out, the average over what is left.
 
-Every metric sees the same pairs of truth and prediction, both 8-bit RGB (3, H, W): the whole photo (level `image`) and
-what the true boxes cut out of both (level `instance`), as in the paper's Tables 1 and 2.
+Every metric sees the same pairs of truth and prediction, both 8-bit RGB (3, H, W), at each of the levels of
+`levels.py`: the whole photo, what the true boxes cut out of both, and whatever a method adds.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,9 +18,12 @@ from torch import Tensor
 
 from insta_colorization.imaging.rendering import clipped_rgb
 
-LEVELS = ('image', 'instance')
-# Shorter crops vanish in LPIPS' network, which halves them four times.
-MIN_SIDE = 16
+from .levels import LEVELS
+
+COLOURS = (
+    "lightness of the true photo and predicted ab, brought to the photo's size bilinearly (torch), CIELAB (D65) to "
+    'sRGB, clipped, rounded to 8 bit'
+)
 
 
 class NotComputableError(RuntimeError):
@@ -34,11 +38,8 @@ class PhotoResult:
         photo: its file.
         skipped: why the photo was not measured, or None.
         size: (height, width) of the truth in pixels.
-        image: {name: value} of the whole photo.
-        instances: {name: value} of each true instance that is large enough.
-        large: how many true instances there are to measure.
-        small: how many are left out for a side under `MIN_SIDE` pixels.
-        crowds: how many boxes of crowds the file of true boxes has for this photo.
+        values: {level: {name: value} of each pair}.
+        counts: {level: what it counted in the photo}.
         used: how many instances the networks were given.
         missing: why the metric cannot be computed, or None.
     """
@@ -46,11 +47,8 @@ class PhotoResult:
     photo: str
     skipped: str | None = None
     size: tuple[int, int] = (0, 0)
-    image: dict[str, Any] = field(default_factory=dict)
-    instances: list[dict[str, Any]] = field(default_factory=list)
-    large: int = 0
-    small: int = 0
-    crowds: int = 0
+    values: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
     used: int = 0
     missing: str | None = None
 
@@ -62,7 +60,7 @@ class PhotoMetric(BaseMetric):
     of several processes by their number.
 
     Args:
-        levels: which of `LEVELS` to measure.
+        levels: names of the levels to measure; all of `LEVELS` by default.
         kwargs: see `mmengine.evaluator.BaseMetric`.
 
     Raises:
@@ -82,12 +80,12 @@ class PhotoMetric(BaseMetric):
     protocol = ''
     per_photo = True
 
-    def __init__(self, levels: Sequence[str] = LEVELS, **kwargs: Any) -> None:
+    def __init__(self, levels: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        unknown = set(levels) - set(LEVELS)
-        if unknown or not levels:
-            raise ValueError(f'levels must be some of {", ".join(LEVELS)}, but got {", ".join(levels) or "none"}')
-        self.levels = tuple(levels)
+        names = tuple(LEVELS if levels is None else levels)
+        if not names or not LEVELS.keys() >= set(names):
+            raise ValueError(f'levels must be some of {", ".join(LEVELS)}, but got {", ".join(names) or "none"}')
+        self.levels = tuple(LEVELS[name] for name in names)
         self.device = torch.device('cpu')
         self.photos: list[PhotoResult] = []
         self.not_computed: dict[str, str] = {}
@@ -100,25 +98,19 @@ class PhotoMetric(BaseMetric):
         if sample.get('skipped'):
             return PhotoResult(photo, skipped=str(sample['skipped']))
         truth, prediction = sample['gt_rgb'].cpu(), predicted_rgb(sample)
-        boxes, small = true_boxes(sample)
         self.device = sample['pred_ab'].device
+        found = {level.name: level.pairs(sample, (truth, prediction)) for level in self.levels}
         result = PhotoResult(
             photo,
             size=(truth.shape[1], truth.shape[2]),
-            large=len(boxes),
-            small=small,
-            crowds=int(sample.get('crowds') or 0),
+            counts={name: counts for name, (_, counts) in found.items()},
             used=0 if sample.get('instances') is None else len(sample['instances']),
         )
         try:
-            image = self.measure(truth, prediction) if 'image' in self.levels else {}
-            instances = [
-                self.measure(truth[:, y0:y1, x0:x1], prediction[:, y0:y1, x0:x1])
-                for x0, y0, x1, y1 in (boxes if 'instance' in self.levels else [])
-            ]
+            values = {name: [self.measure(*pair) for pair in pairs] for name, (pairs, _) in found.items()}
         except NotComputableError as error:
             return replace(result, missing=str(error))
-        return replace(result, image=image, instances=instances)
+        return replace(result, values=values)
 
     def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, Any]:
         """Values of one pair, (3, H, W) uint8 RGB on the CPU.
@@ -143,24 +135,42 @@ class PhotoMetric(BaseMetric):
     def compute_metrics(self, results: list[PhotoResult]) -> dict[str, float]:
         """`level/name` of everything that could be measured; what could not is in `not_computed`."""
         self.photos, self.not_computed = results, {}
-        measured = [result for result in results if result.skipped is None]
+        measured = self.measured
         missing = next((result.missing for result in measured if result.missing), None)
         if missing is not None:
             self._give_up(self.name, missing)
             return {}
-        pairs = {
-            'image': [result.image for result in measured if 'image' in self.levels],
-            'instance': [values for result in measured for values in result.instances],
-        }
         summary: dict[str, float] = {}
-        for level, values in pairs.items():
+        for level in self.levels:
+            values = [pair for result in measured for pair in result.values[level.name]]
             try:
                 found = self.summarize(values) if values else {}
             except NotComputableError as error:
-                self._give_up(f'{level}/{self.name}', str(error))
+                self._give_up(f'{level.name}/{self.name}', str(error))
                 continue
-            summary |= {f'{level}/{name}': value for name, value in found.items()}
+            summary |= {f'{level.name}/{name}': value for name, value in found.items()}
         return summary
+
+    @property
+    def measured(self) -> list[PhotoResult]:
+        """The results of the photos that were measured."""
+        return [result for result in self.photos if result.skipped is None]
+
+    def describe(self) -> dict[str, Any]:
+        """What the protocol says about the last evaluation; only in the main process."""
+        sizes = sorted({result.size for result in self.measured})
+        described: dict[str, Any] = {
+            'num_photos': len(self.measured),
+            'num_skipped': len(self.photos) - len(self.measured),
+            'size': list(sizes[0]) if len(sizes) == 1 else [list(size) for size in sizes],
+            'colours': COLOURS,
+        }
+        for level in self.levels:
+            counts: Counter[str] = Counter()
+            for result in self.measured:
+                counts.update(result.counts[level.name])
+            described |= level.describe(counts)
+        return {**described, 'metrics': {self.name: self.protocol}}
 
     def _give_up(self, name: str, reason: str) -> None:
         self.not_computed[name] = reason
@@ -179,13 +189,3 @@ def predicted_rgb(sample: dict) -> Tensor:
             raise ValueError(f'the prediction for {sample.get("img_path", "a photo")} is not finite')
         sample['pred_rgb'] = clipped_rgb(sample['gt_rgb'].cpu(), ab)
     return sample['pred_rgb']
-
-
-def true_boxes(sample: dict) -> tuple[list[list[int]], int]:
-    """The true boxes on the truth's pixels, x0, y0, x1, y1, and how many are left out for a side under `MIN_SIDE`."""
-    instances = sample.get('gt_instances')
-    if instances is None:
-        return [], 0
-    boxes = instances.on_grid(tuple(sample['gt_rgb'].shape[-2:]))
-    large = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(dim=1)
-    return boxes[large].tolist(), int((~large).sum())

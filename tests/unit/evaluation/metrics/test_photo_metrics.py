@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from skimage.color import rgb2lab
 
 from insta_colorization.evaluation.metrics import PSNR, SSIM, Colorfulness, PhotoMetric, colorfulness
 from insta_colorization.evaluation.metrics.base import NotComputableError
+from insta_colorization.evaluation.metrics.levels import LEVELS, Level, register_level
 from insta_colorization.imaging.rendering import clipped_rgb
 from insta_colorization.structures import ColorizationSample, Instances
 
@@ -88,7 +91,7 @@ class TestInstances:
         assert values['instance/brighter'] == 255
         assert values['instance/pixels'] == 32 * 32
         assert values['image/brighter'] == pytest.approx(255 / 4)
-        assert metric.photos[0].large == 1
+        assert metric.photos[0].counts['instance']['measured'] == 1
 
     def test_the_mean_is_over_instances_not_over_photos(self, sample):
         inside, outside = [8, 16, 40, 48], [40, 16, 64, 48]
@@ -108,8 +111,9 @@ class TestInstances:
         evaluated([metric], [sample | {'gt_instances': Instances(boxes, (128, 256)), 'crowds': 2}])
 
         (result,) = metric.photos
-        assert (result.large, result.small, result.crowds) == (1, 2, 2)
-        assert [values['pixels'] for values in result.instances] == [256]
+        assert result.counts['instance'] == {'measured': 1, 'small': 2, 'crowds': 2}
+        assert [values['pixels'] for values in result.values['instance']] == [256]
+        assert metric.describe()['instances_left_out']['small'] == 2
 
     @pytest.mark.parametrize('instances', [None, Instances.empty((64, 64))], ids=['not given', 'none'])
     def test_without_instances_there_is_no_instance_level(self, sample, instances):
@@ -130,6 +134,42 @@ class TestInstances:
     def test_unknown_level(self):
         with pytest.raises(ValueError, match='levels must be some of image, instance, but got pixel'):
             Brightness(levels=('pixel',))
+
+
+class TestNewLevel:
+    """A method adds a level of its own beside those that are there."""
+
+    @pytest.fixture
+    def halves(self) -> Iterator[type[Level]]:
+        before = dict(LEVELS)
+
+        @register_level
+        class HalfLevel(Level):
+            name = 'half'
+
+            def pairs(self, sample, photo):
+                width = photo[0].shape[-1] // 2
+                parts = [tuple(part[..., side] for part in photo) for side in (slice(width), slice(width, None))]
+                return parts, {'halves': 2}
+
+            def describe(self, counts):
+                return {'num_halves': counts['halves']}
+
+        yield HalfLevel
+        LEVELS.clear()
+        LEVELS.update(before)
+
+    def test_every_metric_measures_it(self, halves, photos):
+        metric = Brightness()
+
+        values = evaluated([metric], [{'gt_rgb': photo, 'pred_ab': grey(photo)} for photo in photos])
+
+        assert values['half/pixels'] == values['image/pixels'] / 2
+        assert metric.describe()['num_halves'] == 6
+
+    def test_two_levels_of_one_name(self, halves):
+        with pytest.raises(ValueError, match='Other is named half, but so is HalfLevel'):
+            register_level(type('Other', (Level,), {'name': 'half'}))
 
 
 class TestOneResultPerPhoto:
@@ -187,4 +227,4 @@ def test_samples_as_the_runner_has_them(photos, true_ab):
     assert values['image/PSNR_median'] == pytest.approx(np.median(singles))
     assert values['image/CF_truth'] == pytest.approx(np.mean([colorfulness(photo) for photo in photos]))
     assert values['instance/CF_truth'] == pytest.approx(np.mean([colorfulness(p[:, :24, :32]) for p in photos]))
-    assert [result.crowds for result in metrics[0].photos] == [1, 1, 1]
+    assert [result.counts['instance']['crowds'] for result in metrics[0].photos] == [1, 1, 1]
