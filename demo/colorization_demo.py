@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if boxes is not None:
         if args.detector is not None:
             raise UsageError('argument --boxes: not allowed with argument --detector')
-        built['detector'] = CachedDetector.of(boxes)
+        built['detector'] = CachedDetector(boxes)
     inferencer = ColorizationInferencer(args.config, args.checkpoint, **built)
     records = inferencer(args.img, on_error='collect', **called)['predictions']
     counts = Counter(record['status'] for record in records)

@@ -184,7 +184,7 @@ def boxes_of(source: str, photo: str, pixels: np.ndarray) -> Boxes:
 
     Args:
         source: 'golden' for those that the published code selected in coffee.png, scaled to this photo; else what
-            `CachedDetector.of` takes.
+            `CachedDetector` takes.
         photo: its file.
         pixels: its pixels.
 
@@ -197,7 +197,7 @@ def boxes_of(source: str, photo: str, pixels: np.ndarray) -> Boxes:
             raise FileNotFoundError(f'the golden boxes {GOLDEN} do not exist: that needs the checkout; give --boxes')
         scale = np.tile(np.array(pixels.shape[1::-1]) / GOLDEN_SIZE[::-1], 2)
         return (np.load(GOLDEN)['selected_boxes'][::-1] * scale).tolist()
-    detector = CachedDetector.of(source)
+    detector = CachedDetector(source)
     detector.check([photo])
     (found,) = detector.detect([pixels], [photo])
     return found[found.worst_to_best().flip(0)].boxes.tolist()

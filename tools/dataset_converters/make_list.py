@@ -67,7 +67,7 @@ def find(names: Sequence[str], present: Sequence[str]) -> tuple[list[str], list[
     Returns:
         The relative names of those found, and the names of the others.
     """
-    from insta_colorization.detectors.cached import tails
+    from insta_colorization.fileio.boxes import tails
 
     exact = set(present)
     by_file_name: dict[str, list[str]] = {}

@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from insta_colorization.detectors import InstanceDetector
-from insta_colorization.detectors.cached import coco_masks
 from insta_colorization.detectors.selection import select
+from insta_colorization.fileio.boxes import coco_masks
 from insta_colorization.imaging.photo import load_rgb
 from insta_colorization.structures import Instances, Size
 from insta_colorization.utils.errors import sentence

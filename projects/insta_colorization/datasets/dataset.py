@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from insta_colorization.detectors.cached import Annotations, CachedDetector, coco_photos
+from insta_colorization.fileio.boxes import Annotations, coco_photos, open_boxes
 from insta_colorization.imaging.photo import READABLE_SUFFIXES
 from insta_colorization.registry import DATASETS
 
@@ -35,7 +35,7 @@ class ColorizationDataset(BaseDataset):
         ann_file: '' for all photos of the folder, or a file in `data_root`: a text file with one relative name a line,
             or a COCO `.json`, whose annotations are the `instances` where none are given.
         instances: the boxes that the networks use: a COCO annotation file, RESULTS.json:ANNOTATIONS.json, or a folder
-            of `.npz` files, as `CachedDetector` reads them.
+            of `.npz` files, as `fileio.boxes.open_boxes` reads them.
         gt_instances: the true boxes, for instance-level metrics or the selection of true instances; likewise.
         seed: see above.
         kwargs: see `mmengine.dataset.BaseDataset`. `filter_cfg=dict(score_thr=0.3, min_instances=1)` leaves out photos
@@ -197,7 +197,7 @@ class ColorizationDataset(BaseDataset):
 
 def _annotations(file: str, paths: list[str], masks: bool) -> list[Annotations]:
     """What a boxes file says about each photo; the file's own contents, far larger, go again."""
-    boxes = CachedDetector.of(file, masks=masks)
+    boxes = open_boxes(file, masks=masks)
     matched = boxes.matched(paths)
     annotations = [boxes.annotations_of(path) for path in paths]
     total, usable = sum(map(len, annotations)), sum(found.usable() for found in annotations)

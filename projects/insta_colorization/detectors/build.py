@@ -10,7 +10,6 @@ from typing import Any
 from insta_colorization.registry import MODELS, SCOPE
 
 from .base import InstanceDetector
-from .cached import boxes_named
 from .mmdet import DEFAULT_CONFIG, find_config
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,7 @@ def build_detector(
         device: for the detectors that have a choice.
         configured: what `auto` tries first; mmdet's Mask R-CNN when not given. If its library or weights are neither
             here nor to be fetched, `auto` takes the embedded detector and logs why.
-        masks: whether masks are wanted; False spares the detectors that have a choice the work and the memory, which of
-            a photo of 24 megapixels with 100 objects is 2.4 GB.
+        masks: whether masks are wanted; False spares the detectors that have a choice the work.
         **overrides: arguments of the detector, such as `score_thr`; None leaves the detector's own.
 
     Raises:
@@ -91,7 +89,7 @@ def _parse(text: str) -> dict[str, Any]:
     if text.endswith('.onnx'):
         return {'type': 'OnnxDetector', 'path': text}
     if text.endswith(('.json', '.npz')) or Path(text).is_dir():
-        return {'type': 'CachedDetector', **boxes_named(text)}
+        return {'type': 'CachedDetector', 'path': text}
     first, _, second = text.partition(':')
     if not second and not first.endswith('.py') and not _is_mmdet_name(first):
         raise ValueError(f'there is no detector {text!r}; known are {_KNOWN}')

@@ -15,7 +15,7 @@ from insta_colorization.datasets import (
     ResizePhoto,
     SelectInstances,
 )
-from insta_colorization.detectors.cached import Annotations
+from insta_colorization.fileio.boxes import Annotations
 from insta_colorization.imaging.resize import resize_photo
 from insta_colorization.structures import Instances
 
