@@ -14,14 +14,15 @@ from insta_colorization.detectors import InstanceDetector
 from insta_colorization.detectors.selection import select
 from insta_colorization.fileio.boxes import coco_masks
 from insta_colorization.imaging.photo import load_rgb
-from insta_colorization.structures import Instances, Size
+from insta_colorization.structures import COCO_IDS, Instances, Size
 from insta_colorization.utils.errors import sentence
 
 from .jobs import plan
 
 logger = logging.getLogger(__name__)
 
-CATEGORY = {'id': 1, 'name': 'object'}
+# What a file calls the instances of a detector that does not know what they are.
+UNKNOWN = 'object'
 # Corners are written in multiples of 1/64 pixel, rounded down: their differences and sums are then exact in float32, so
 # that the file's x, y, width and height give the very same corners, and each stays in its pixel.
 _PARTS_OF_A_PIXEL = 64
@@ -36,10 +37,11 @@ class ListedPhoto(NamedTuple):
 
 
 class PhotoList(NamedTuple):
-    """The photos of a run and the folder that their names are relative to."""
+    """The photos of a run, the folder that their names are relative to and the categories of the COCO file, by name."""
 
     folder: Path
     photos: list[ListedPhoto]
+    categories: Mapping[str, int] = {}
 
 
 class Selection(NamedTuple):
@@ -86,7 +88,9 @@ def _photos_of_coco(file: Path, data_root: Path | None) -> PhotoList:
     if not file.is_file():
         raise FileNotFoundError(f'there is no annotation file {file}')
     try:
-        images = [(image['file_name'], image['id']) for image in json.loads(file.read_bytes())['images']]
+        content = json.loads(file.read_bytes())
+        images = [(image['file_name'], image['id']) for image in content['images']]
+        categories = {item['name']: item['id'] for item in content.get('categories', [])}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{file} is not in COCO format: it must have `images` with `file_name` and `id`') from error
     for position, kind in enumerate(('file_name', 'id')):
@@ -97,7 +101,7 @@ def _photos_of_coco(file: Path, data_root: Path | None) -> PhotoList:
     if not any(photo.path.is_file() for photo in photos):
         example = f', such as {photos[0].path}' if photos else ''
         raise ValueError(f'{file} names {len(photos)} photos, of which 0 are in {folder}{example}')
-    return PhotoList(folder, photos)
+    return PhotoList(folder, photos, categories)
 
 
 def detect_photos(
@@ -144,13 +148,20 @@ def _record(name: str, instances: Instances, selection: Selection) -> dict[str, 
     sizes = np.maximum(corners[:, 2:] - corners[:, :2], 1 / _PARTS_OF_A_PIXEL)
     annotations = [
         # A float32 has a short decimal form of its own, which as a Python float it would lose.
-        {'bbox': [*corner, *size], 'area': size[0] * size[1], 'score': float(str(score))}
-        for corner, size, score in zip(corners[:, :2].tolist(), sizes.tolist(), kept.scores.cpu().numpy(), strict=True)
+        {'category': name, 'bbox': [*corner, *size], 'area': size[0] * size[1], 'score': float(str(score))}
+        for name, corner, size, score in zip(
+            _names(kept), corners[:, :2].tolist(), sizes.tolist(), kept.scores.cpu().numpy(), strict=True
+        )
     ]
     if selection.masks and kept.masks is not None:
         for annotation, mask, box in zip(annotations, kept.masks, kept.in_pixels().tolist(), strict=True):
             annotation |= {'segmentation': _rle(mask, box, (height, width)), 'area': int(mask.sum())}
     return {'file_name': name, 'width': width, 'height': height, 'annotations': annotations}
+
+
+def _names(instances: Instances) -> list[str]:
+    labels = [-1] * len(instances) if instances.labels is None else instances.labels.tolist()
+    return [UNKNOWN if label < 0 else instances.classes[label] for label in labels]
 
 
 def _rle(mask: Tensor, box: Sequence[int], size: Size) -> dict[str, Any]:
@@ -162,7 +173,10 @@ def _rle(mask: Tensor, box: Sequence[int], size: Size) -> dict[str, Any]:
 
 
 def coco_annotations(
-    photos: Sequence[ListedPhoto], records: Mapping[str, dict[str, Any]], info: Mapping[str, Any]
+    photos: Sequence[ListedPhoto],
+    records: Mapping[str, dict[str, Any]],
+    info: Mapping[str, Any],
+    categories: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The content of a COCO annotation file.
 
@@ -170,34 +184,45 @@ def coco_annotations(
         photos: in the order of the file.
         records: {name: record} from `detect_photos`; photos without one are left out.
         info: how the instances were found.
+        categories: {name: id} that are given; without any, COCO's with their official ids if one of them was found.
+            Others that were found are numbered on.
     """
+    ids = _category_ids(records, categories)
     images = [
         {'id': photo.id, **{key: records[photo.name][key] for key in ('file_name', 'width', 'height')}}
         for photo in photos
         if photo.name in records
     ]
     annotations = [
-        {'id': number, 'image_id': photo.id, 'category_id': CATEGORY['id'], 'iscrowd': 0, **annotation}
-        for number, (photo, annotation) in enumerate(_annotations(photos, records), start=1)
+        {'id': number, **annotation, 'iscrowd': 0}
+        for number, annotation in enumerate(_annotations(photos, records, ids), start=1)
     ]
-    return {'info': dict(info), 'images': images, 'annotations': annotations, 'categories': [CATEGORY]}
+    listed = [{'id': number, 'name': name} for name, number in ids.items()]
+    return {'info': dict(info), 'images': images, 'annotations': annotations, 'categories': listed}
 
 
-def coco_results(photos: Sequence[ListedPhoto], records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def coco_results(
+    photos: Sequence[ListedPhoto],
+    records: Mapping[str, dict[str, Any]],
+    categories: Mapping[str, int] | None = None,
+) -> list[dict[str, Any]]:
     """The content of a COCO result file; arguments as for `coco_annotations`."""
-    return [
-        {
-            'image_id': photo.id,
-            'category_id': CATEGORY['id'],
-            **{key: value for key, value in annotation.items() if key != 'area'},
-        }
-        for photo, annotation in _annotations(photos, records)
-    ]
+    annotations = _annotations(photos, records, _category_ids(records, categories))
+    return [{key: value for key, value in annotation.items() if key != 'area'} for annotation in annotations]
+
+
+def _category_ids(records: Mapping[str, dict[str, Any]], given: Mapping[str, int] | None) -> dict[str, int]:
+    found = {annotation['category'] for record in records.values() for annotation in record['annotations']}
+    ids = dict(given or (COCO_IDS if not found or found & COCO_IDS.keys() else {}))
+    for name in sorted(found - ids.keys()):
+        ids[name] = max(ids.values(), default=0) + 1
+    return ids
 
 
 def _annotations(
-    photos: Sequence[ListedPhoto], records: Mapping[str, dict[str, Any]]
-) -> Iterator[tuple[ListedPhoto, dict[str, Any]]]:
+    photos: Sequence[ListedPhoto], records: Mapping[str, dict[str, Any]], ids: Mapping[str, int]
+) -> Iterator[dict[str, Any]]:
     for photo in photos:
         for annotation in records.get(photo.name, {'annotations': []})['annotations']:
-            yield photo, annotation
+            entry = dict(annotation)
+            yield {'image_id': photo.id, 'category_id': ids[entry.pop('category')], **entry}

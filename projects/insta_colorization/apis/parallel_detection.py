@@ -140,13 +140,16 @@ def detect_share(
     return failed
 
 
-def merge(args: argparse.Namespace, photos: Sequence[ListedPhoto], journal: Journal, info: dict[str, Any]) -> str:
+def merge(args: argparse.Namespace, listed: PhotoList, journal: Journal, info: dict[str, Any]) -> str:
     """Writes one file from what all processes found; returns a sentence about it."""
     records = {record['file_name']: record for record in journal}
-    done = [photo for photo in photos if photo.name in records]
+    done = [photo for photo in listed.photos if photo.name in records]
     if not done:
-        raise ValueError(f'none of the {len(photos)} photos could be used, such as {photos[0].path}')
-    content = coco_results(done, records) if args.results else coco_annotations(done, records, info)
+        raise ValueError(f'none of the {len(listed.photos)} photos could be used, such as {listed.photos[0].path}')
+    if args.results:
+        content: Any = coco_results(done, records, listed.categories)
+    else:
+        content = coco_annotations(done, records, info, listed.categories)
     write_whole(f'{json.dumps(content)}\n'.encode(), args.out)
     journal.remove()
     counts = [len(records[photo.name]['annotations']) for photo in done]
@@ -182,5 +185,5 @@ def detect_all(args: argparse.Namespace) -> int:
         all_gather_object(detect_share(journal, detector, todo[0][rank::world_size], selection, args.batch_size))
     )
     if is_main_process():
-        print(f'{merge(args, listed.photos, journal, info)}; {failed} photos failed')
+        print(f'{merge(args, listed, journal, info)}; {failed} photos failed')
     return failed

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from mmengine.registry import DefaultScope
 from insta_colorization.checkpoints.io import numpy_globals
 from insta_colorization.fileio.download import fetch
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import Instances
+from insta_colorization.structures import COCO_CLASSES, Instances, Size
 
 from .base import image_size, lightness_copies
 
@@ -84,10 +83,11 @@ class MMDetDetector:
         with self._in_scope():
             # The weights are loaded here, strictly and without running code, which `init_detector` would not do.
             self._model = init_detector(cfg, None, device=str(device))
+        self._classes = COCO_CLASSES
         if weights is None:
             self._model.init_weights()
         else:
-            _load_weights(self._model, weights)
+            self._classes = _load_weights(self._model, weights)
         if not masks and getattr(self._model, 'with_roi_head', False) and self._model.roi_head.with_mask:
             self._model.roi_head.mask_head = None
 
@@ -98,8 +98,15 @@ class MMDetDetector:
             return []
         with self._in_scope():
             results = _mmdet_apis().inference_detector(self._model, copies)
-        found = [_to_instances(result, image_size(image)) for result, image in zip(results, images, strict=True)]
-        return found if self._masks else [replace(instances, masks=None) for instances in found]
+        return [self._instances(result, image_size(image)) for result, image in zip(results, images, strict=True)]
+
+    def _instances(self, result: 'DetDataSample', size: Size) -> Instances:
+        found = result.pred_instances.cpu()
+        masks = found.get('masks') if self._masks else None
+        masks = None if masks is None else torch.as_tensor(masks)[:, : size[0], : size[1]]
+        # A model may know more classes than its checkpoint names.
+        labels = found.labels.where(found.labels < len(self._classes), -1)
+        return Instances.clipped(found.bboxes, size, found.scores, masks, labels, self._classes)
 
     @contextmanager
     def _in_scope(self) -> Iterator[None]:
@@ -185,7 +192,8 @@ def _fetch(url: str, target: Path) -> None:
         ) from error
 
 
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
+def _load_weights(model: torch.nn.Module, path: Path) -> tuple[str, ...]:
+    """Loads a checkpoint; returns the names of the classes it was trained on, COCO's where it does not say."""
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             content = torch.load(path, map_location='cpu', weights_only=True)
@@ -205,6 +213,10 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
         )
     if mismatch.unexpected_keys:
         logger.info('%s has %d entries that the model does not use', path, len(mismatch.unexpected_keys))
+    meta = content.get('meta', {})
+    # mmdet 3 writes `dataset_meta`, with keys in either case, and mmdet 2 `CLASSES`.
+    said = {key.lower(): value for key, value in {**meta, **meta.get('dataset_meta', {})}.items()}
+    return tuple(said.get('classes') or COCO_CLASSES)
 
 
 def _reason(error: Exception) -> str:
@@ -220,10 +232,3 @@ def _bound_aspect(image: np.ndarray) -> np.ndarray:
     least = math.ceil(max(height, width) / _MAX_ASPECT)
     missing = max(0, least - height), max(0, least - width)
     return np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode='edge') if any(missing) else image
-
-
-def _to_instances(result: 'DetDataSample', size: tuple[int, int]) -> Instances:
-    found = result.pred_instances.cpu()
-    masks = found.get('masks')
-    masks = None if masks is None else torch.as_tensor(masks)[:, : size[0], : size[1]]
-    return Instances.clipped(found.bboxes, size, found.scores, masks, found.labels)

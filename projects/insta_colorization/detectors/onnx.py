@@ -3,7 +3,7 @@
 Pre-processing and decoding follow Megvii's YOLOX (Apache-2.0), `demo/ONNXRuntime` and `utils/demo_utils.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import Instances, Size
+from insta_colorization.structures import COCO_CLASSES, Instances, Size
 
 from .base import image_size, lightness_copies
 
@@ -29,7 +29,7 @@ class OnnxDetector:
     """A YOLOX-style ONNX model: one output (1, A, 5 + classes) of cell offsets, log sizes, objectness and class scores.
 
     A is the number of cells of the grids at stride 8, 16 and 32. The input is (1, 3, h, w) BGR in 0..255, the photo
-    scaled to fit into the upper left corner.
+    scaled to fit into the upper left corner. Classes are COCO's if there are 80, else they have numbers for names.
 
     Args:
         path: the `.onnx` file.
@@ -45,12 +45,7 @@ class OnnxDetector:
         self.score_thr = score_thr
         if not self.path.is_file():
             raise FileNotFoundError(f'there is no detector file {self.path}')
-        data = self.path.read_bytes()
-        self.input_size = _input_size(data, self.path)
-        try:
-            self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
-        except cv2.error as error:
-            raise ValueError(f'{self.path} is not a model that OpenCV can run: {_reason(error)}') from error
+        self._net, self.input_size = _read(self.path)
         self._cells, self._strides = _grid(self.input_size)
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
@@ -59,11 +54,14 @@ class OnnxDetector:
 
     def _detect(self, image: np.ndarray) -> Instances:
         blob, scale = _letterbox(image, self.input_size)
-        boxes, scores, classes = _decode(self._forward(blob), self._cells, self._strides)
+        output = self._forward(blob)
+        boxes, scores, classes = _decode(output, self._cells, self._strides)
         candidates = np.flatnonzero(scores >= _NOISE_SCORE)
         boxes, scores, classes = boxes[candidates] / scale, scores[candidates], classes[candidates]
         keep = _nms_per_class(boxes, scores, classes)
-        return Instances.clipped(boxes[keep], image_size(image), scores[keep])
+        count = output.shape[1] - 5
+        names = COCO_CLASSES if count == len(COCO_CLASSES) else [f'class {number}' for number in range(count)]
+        return Instances.clipped(boxes[keep], image_size(image), scores[keep], None, classes[keep], names)
 
     def _forward(self, blob: np.ndarray) -> np.ndarray:
         self._net.setInput(blob)
@@ -125,59 +123,24 @@ def _reason(error: cv2.error) -> str:
     return str(getattr(error, 'err', '') or error).strip().splitlines()[0]
 
 
-# OpenCV does not say which input size a model was exported for, and running another one fails deep inside. The size is
-# a few fields down the file (onnx.proto3: ModelProto.graph = 7, GraphProto.input = 11, ValueInfoProto.type = 2,
-# TypeProto.tensor_type = 1, Tensor.shape = 2, TensorShapeProto.dim = 1, Dimension.dim_value = 1).
-_GRAPH, _INPUT, _SHAPE, _DIM, _DIM_VALUE = 7, 11, (2, 1, 2), 1, 1
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-
-def _input_size(data: bytes, path: Path) -> Size:
+def _read(path: Path) -> tuple[Any, Size]:
+    """OpenCV's network in a file, and the size of the photo that it takes."""
+    data = path.read_bytes()
     try:
-        graph = next(_values(memoryview(data), _GRAPH))
-        shape = next(_values(graph, _INPUT))
-        for field in _SHAPE:
-            shape = next(_values(shape, field))
-        dims = [next(_values(dim, _DIM_VALUE), 0) for dim in _values(shape, _DIM)]
-    except (StopIteration, IndexError, ValueError, TypeError) as error:
-        raise ValueError(f'{path} is not an ONNX model, or it is cut off ({len(data)} bytes)') from error
-    if len(dims) != 4 or dims[1] != 3 or not all(isinstance(dim, int) and dim >= _STRIDES[-1] for dim in dims[2:]):
+        net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+    except cv2.error as error:
         raise ValueError(
-            f'{path} must have a fixed input of shape (1, 3, height, width), but has {tuple(dims)} (0 is variable); '
+            f'{path} is not an ONNX model, or it is cut off ({len(data)} bytes), or OpenCV cannot run it: '
+            f'{_reason(error)}'
+        ) from error
+    try:
+        # Asked about no input in particular, it tells the shape in the file, where that is fixed.
+        shape = tuple(net.getLayersShapes([[]])[1][0][0].tolist())
+    except cv2.error:
+        shape = ()
+    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < _STRIDES[-1]:
+        raise ValueError(
+            f'{path} must have a fixed input of shape (1, 3, height, width), but has {shape or "a variable one"}; '
             'export it with a fixed size'
         )
-    return dims[2], dims[3]
-
-
-def _values(message: memoryview, number: int) -> Iterator[Any]:
-    """Values of the protobuf fields with this number: int for varints, memoryview for what has a length."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        kind = key & 7
-        value: int | memoryview
-        if kind == _VARINT:
-            value, position = _varint(message, position)
-        elif kind == _BYTES:
-            length, position = _varint(message, position)
-            value, position = message[position : position + length], position + length
-            if position > len(message):
-                raise ValueError(f'a field of {length} bytes is cut off')
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-            value, position = message[position : position + length], position + length
-        else:
-            raise ValueError(f'unknown wire type {kind}')
-        if key >> 3 == number:
-            yield value
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, position
+    return net, (shape[2], shape[3])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import Instances
+from insta_colorization.structures import COCO_CLASSES, Instances
 
 from .base import lightness_copies
 
@@ -83,7 +83,8 @@ class OpenCVDetector:
         keep = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, _NMS_IOU), np.int64).reshape(-1)
         corners = np.concatenate([boxes[keep, :2], boxes[keep, :2] + boxes[keep, 2:]], axis=1)
         photo_pixels = np.array([width / size[0], height / size[1]] * 2)
-        return Instances.clipped(corners * photo_pixels, (height, width), scores[keep])
+        people = np.full(len(keep), COCO_CLASSES.index('person'))
+        return Instances.clipped(corners * photo_pixels, (height, width), scores[keep], labels=people)
 
     def _pedestrians(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (R, 4) as x, y, width, height and scores (R,)."""

@@ -14,7 +14,7 @@ from insta_colorization.apis.detection import (
     list_photos,
 )
 from insta_colorization.detectors import CachedDetector, NoDetector
-from insta_colorization.structures import Instances
+from insta_colorization.structures import COCO_CLASSES, Instances
 
 
 class Fixed:
@@ -22,13 +22,15 @@ class Fixed:
 
     score_thr = 0.0
 
-    def __init__(self, boxes, scores=None, masks=None):
-        self.boxes, self.scores, self.masks = boxes, scores, masks
+    def __init__(self, boxes, scores=None, masks=None, **labels):
+        self.boxes, self.scores, self.masks, self.labels = boxes, scores, masks, labels
         self.calls = []
 
     def detect(self, images, paths=None):
         self.calls.append([Path(path).name for path in paths])
-        return [Instances.clipped(self.boxes, image.shape[:2], self.scores, self.masks) for image in images]
+        return [
+            Instances.clipped(self.boxes, image.shape[:2], self.scores, self.masks, **self.labels) for image in images
+        ]
 
 
 def photo(path: Path, size: tuple[int, int] = (40, 60)) -> Path:
@@ -193,6 +195,63 @@ class TestRecords:
             cached = CachedDetector(tmp_path / 'boxes.json', masks=True)
             (read,) = cached.detect([np.zeros((40, 60, 3), np.uint8)], [str(album / '2.png')])
             assert torch.equal(read.masks[0], mask[0, 3:20, 3:25])
+
+
+class TestCategories:
+    BOXES = [[0, 0, 9, 9], [0, 0, 8, 8], [0, 0, 7, 7]]
+
+    def content(self, album, given=None, **labels):
+        found = records(Fixed(self.BOXES, **labels), [album / '2.png'])
+        return coco_annotations(list_photos([album / '2.png']).photos, found, {}, given)
+
+    def test_cocos_have_their_official_ids(self, album):
+        content = self.content(album, labels=[16, 79, 0])
+
+        assert [item['category_id'] for item in content['annotations']] == [18, 90, 1]
+        assert len(content['categories']) == 80
+        assert content['categories'][-1] == {'id': 90, 'name': 'toothbrush'}
+
+    def test_of_a_detector_with_classes_of_its_own(self, album):
+        content = self.content(album, labels=[1, 0, -1], classes=['cart', 'barrel'])
+
+        assert content['categories'] == [
+            {'id': 1, 'name': 'barrel'},
+            {'id': 2, 'name': 'cart'},
+            {'id': 3, 'name': 'object'},
+        ]
+        assert [item['category_id'] for item in content['annotations']] == [1, 2, 3]
+
+    def test_those_that_are_given_keep_their_ids(self, album):
+        content = self.content(album, {'dog': 7, 'cat': 3}, labels=[16, 0, 16])
+
+        assert content['categories'] == [
+            {'id': 7, 'name': 'dog'},
+            {'id': 3, 'name': 'cat'},
+            {'id': 8, 'name': 'person'},
+        ]
+        assert [item['category_id'] for item in content['annotations']] == [7, 8, 7]
+
+    def test_without_an_instance_they_are_cocos(self, album):
+        found = records(NoDetector(), [album / '2.png'])
+
+        assert len(coco_annotations(list_photos([album / '2.png']).photos, found, {})['categories']) == 80
+
+    @pytest.mark.parametrize('labels', [{'labels': [16, -1, 0]}, {'labels': [0, 1, 0], 'classes': ['a', 'b']}, {}])
+    def test_are_read_back(self, album, tmp_path, labels):
+        (tmp_path / 'boxes.json').write_text(json.dumps(self.content(album, **labels)))
+
+        (read,) = CachedDetector(tmp_path / 'boxes.json').detect([np.zeros((40, 60, 3), np.uint8)], ['2.png'])
+
+        names = labels.get('classes', COCO_CLASSES)
+        expected = ['object' if n < 0 else names[n] for n in labels.get('labels', [-1] * 3)]
+        assert [read.classes[label] for label in read.labels.tolist()] == expected
+
+    def test_of_the_input(self, album):
+        file = coco_file(album / 'all.json', (7, '10.png'))
+        assert list_photos([file]).categories == {}
+
+        file.write_text(json.dumps({**json.loads(file.read_text()), 'categories': [{'id': 5, 'name': 'dog'}]}))
+        assert list_photos([file]).categories == {'dog': 5}
 
 
 class TestBrokenPhotos:

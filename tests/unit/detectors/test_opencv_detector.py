@@ -32,6 +32,7 @@ def test_finds_the_astronauts_head_and_shoulders(detector, astronaut):
     assert box[2] > 297
     assert 200 < box[3] < 290
     assert ((found.scores > 0) & (found.scores <= 1)).all()
+    assert {found.classes[label] for label in found.labels.tolist()} == {'person'}
 
 
 def test_boxes_are_in_pixels_of_the_photo(detector, astronaut):
