@@ -56,7 +56,7 @@ class TestRecipes:
 
         side = cfg.input_size // 4
         with torch.inference_mode():
-            assert model(torch.zeros(1, 1, side, side)).shape == (1, 2, side, side)
+            assert model(lightness=torch.zeros(1, 1, side, side)).shape == (1, 2, side, side)
 
     @pytest.mark.parametrize('path', CONFIGS, ids=by_name)
     def test_every_part_is_known(self, path):

@@ -28,6 +28,6 @@ class TestBFloat16:
         wrapper = BFloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
 
         with wrapper.optim_context(model):
-            assert model(torch.zeros(1, 1, 8, 8)).dtype == torch.float32  # what leaves the decoder
+            assert model(lightness=torch.zeros(1, 1, 8, 8)).dtype == torch.float32  # what leaves the decoder
             assert torch.is_autocast_enabled('cpu')
         assert not torch.is_autocast_enabled('cpu')

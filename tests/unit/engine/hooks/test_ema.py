@@ -26,7 +26,7 @@ def statistics_of_all_photos(state: dict) -> dict[str, torch.Tensor]:
     photos = Photos()
     batch = model.data_preprocessor(pseudo_collate([photos[index] for index in range(PHOTOS)]), training=True)
     with torch.no_grad():
-        model(batch['lightness'])
+        model(lightness=batch['lightness'])
     return found
 
 
