@@ -84,7 +84,8 @@ def detector_named(text: str) -> Any:
 
 def build(args: argparse.Namespace, photos: PhotoList) -> InstanceDetector:
     """Builds the detector; one that looks boxes up is told all photos, so that it can say if none is there."""
-    detector = build_detector(detector_named(args.detector), own_device(args.device), score_thr=args.score_thr)
+    device = own_device(args.device)
+    detector = build_detector(detector_named(args.detector), device, masks=args.masks, score_thr=args.score_thr)
     check = getattr(detector, 'check', None)
     if check is not None:
         check([str(photo.path) for photo in photos.photos])

@@ -26,7 +26,11 @@ Spec = str | Path | Mapping[str, Any] | InstanceDetector
 
 
 def build_detector(
-    spec: Spec = 'auto', device: str = 'cpu', configured: Spec | None = None, masks: bool = True, **overrides: Any
+    spec: Spec = 'auto',
+    device: str = 'cpu',
+    configured: Spec | None = None,
+    masks: bool | None = None,
+    **overrides: Any,
 ) -> InstanceDetector:
     """Builds a detector.
 
@@ -38,7 +42,7 @@ def build_detector(
         device: for the detectors that have a choice.
         configured: what `auto` tries first; mmdet's Mask R-CNN when not given. If its library or weights are neither
             here nor to be fetched, `auto` takes the embedded detector and logs why.
-        masks: whether masks are wanted; False spares the detectors that have a choice the work.
+        masks: whether masks are wanted of the detectors that have a choice, which is work; None leaves it to them.
         **overrides: arguments of the detector, such as `score_thr`; None leaves the detector's own.
 
     Raises:
@@ -60,7 +64,7 @@ def build_detector(
     return spec
 
 
-def _build(spec: dict[str, Any], device: str, masks: bool, overrides: dict[str, Any]) -> InstanceDetector:
+def _build(spec: dict[str, Any], device: str, masks: bool | None, overrides: dict[str, Any]) -> InstanceDetector:
     name = spec.pop('type', None)
     detector = _find_type(name) if isinstance(name, str) else name
     if detector is None or not hasattr(detector, 'detect'):
@@ -68,8 +72,8 @@ def _build(spec: dict[str, Any], device: str, masks: bool, overrides: dict[str, 
     parameters = inspect.signature(detector).parameters
     if 'device' in parameters:
         spec.setdefault('device', device)
-    if 'masks' in parameters and not masks:
-        spec.setdefault('masks', False)
+    if 'masks' in parameters and masks is not None:
+        spec.setdefault('masks', masks)
     return detector(**{**spec, **overrides})
 
 
@@ -104,7 +108,9 @@ def _is_mmdet_name(name: str) -> bool:
     return True
 
 
-def _build_auto(configured: Spec | None, device: str, masks: bool, overrides: dict[str, Any]) -> InstanceDetector:
+def _build_auto(
+    configured: Spec | None, device: str, masks: bool | None, overrides: dict[str, Any]
+) -> InstanceDetector:
     wanted = {'type': NAMES['mmdet']} if configured is None else configured
     try:
         detector = build_detector(wanted, device, masks=masks, **overrides)

@@ -163,8 +163,14 @@ def _find_checkpoint(config_path: Path | None, checkpoint: str | Path | None) ->
             f'mmdet publishes no weights for {config_path or "this config"}: give a checkpoint; {_alternatives()}'
         )
     target = Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
-    if not target.is_file():
-        _fetch(url, target)
+    try:
+        if not target.is_file():
+            fetch(url, target)
+    except OSError as error:
+        raise FileNotFoundError(
+            f'the detector weights {target.name} could not be fetched from {url} ({error}): put the file into '
+            f'{target.parent}; {_alternatives()}'
+        ) from error
     return target
 
 
@@ -180,16 +186,6 @@ def _published_url(config_path: Path | None) -> str | None:
         return None
     models = load(config_path.parent / 'metafile.yml').get('Models', [])
     return next((m.get('Weights') for m in models if Path(m.get('Config', '')).name == config_path.name), None)
-
-
-def _fetch(url: str, target: Path) -> None:
-    try:
-        fetch(url, target)
-    except OSError as error:
-        raise FileNotFoundError(
-            f'the detector weights {target.name} could not be fetched from {url} ({error}): put the file into '
-            f'{target.parent}; {_alternatives()}'
-        ) from error
 
 
 def _load_weights(model: torch.nn.Module, path: Path) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ def _read(path: Path) -> tuple[Any, Size]:
         ) from error
     try:
         # Asked about no input in particular, it tells the shape in the file, where that is fixed.
-        shape = tuple(net.getLayersShapes([[]])[1][0][0].tolist())
+        shape = tuple(map(int, net.getLayersShapes([[]])[1][0][0]))
     except cv2.error:
         shape = ()
     if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < _STRIDES[-1]:

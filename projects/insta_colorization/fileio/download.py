@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+import socket
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -12,7 +13,6 @@ logger = logging.getLogger(__name__)
 
 # A machine without a network must not keep its user waiting for the answer.
 _TIMEOUT_SECONDS = 5
-_CHUNK_BYTES = 1 << 20
 
 
 def fetch(url: str, target: Path) -> None:
@@ -27,9 +27,13 @@ def fetch(url: str, target: Path) -> None:
         OSError: it cannot be fetched or written, or is another file than its name says; the message is only the reason.
     """
     partial = target.with_name(f'{target.name}.{os.getpid()}.part')
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_SECONDS)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, partial)
+        logger.info('fetching %s', url)
+        # Torch's own download keeps a file that broke off, unless its name has a hash.
+        urllib.request.urlretrieve(url, partial)
         expected = re.search(r'-([0-9a-f]{8,})\.\w+$', target.name)
         digest = sha256(partial)
         if expected and not digest.startswith(expected[1]):
@@ -38,6 +42,7 @@ def fetch(url: str, target: Path) -> None:
     except (OSError, HTTPException) as error:
         raise OSError(str(getattr(error, 'reason', None) or error)) from error
     finally:
+        socket.setdefaulttimeout(patience)
         partial.unlink(missing_ok=True)
 
 
@@ -45,14 +50,3 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal digits."""
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _download(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, path.open('wb') as file:
-        logger.info('fetching %s', url)
-        while chunk := response.read(_CHUNK_BYTES):
-            file.write(chunk)
-        size = response.headers['Content-Length']
-        # Read in parts, a download that breaks off ends as if it were complete.
-        if size is not None and file.tell() != int(size):
-            raise OSError(f'it broke off after {file.tell()} of {size} bytes')

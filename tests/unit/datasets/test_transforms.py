@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from insta_colorization.datasets import (
 )
 from insta_colorization.fileio.boxes import Annotations
 from insta_colorization.imaging.resize import resize_photo
-from insta_colorization.structures import Instances
+from insta_colorization.structures import Instances, PhotoField
 
 
 @pytest.fixture
@@ -455,3 +456,45 @@ class TestPack:
 
     def test_what_is_not_there_is_not_packed(self, image):
         assert PackColorization()({'img': image})['data_samples'].metainfo == {}
+
+
+class Rows(PhotoField):
+    """A field that no transform knows: for each cell, which row and column of the photo it shows."""
+
+    def __init__(self, cells: np.ndarray) -> None:
+        self.cells = cells
+
+    def crop(self, rows, columns):
+        return Rows(self.cells[rows, columns])
+
+    def flip(self):
+        return Rows(self.cells[:, ::-1])
+
+    def resize(self, size):
+        return Rows(cv2.resize(self.cells, size[::-1], interpolation=cv2.INTER_NEAREST))
+
+
+class TestAnyField:
+    def given(self, image) -> dict:
+        found = Instances(torch.tensor([[4, 2, 12, 10.0]]), (20, 30))
+        return {'img': image, 'map': Rows(image[..., :2]), 'instances': found, 'caption': 'a red car', 'depth': image}
+
+    @pytest.mark.parametrize('step', [RandomCropPhoto(0.5), RandomFlipPhoto(), CropToInstance()], ids=type)
+    def test_moves_with_its_photo(self, image, step):
+        for _ in range(10):
+            results = step(self.given(image))
+            np.testing.assert_array_equal(results['map'].cells, results['img'][..., :2])
+
+    def test_is_resized_in_its_own_way(self, image):
+        results = ResizePhoto(10)(self.given(image))
+
+        np.testing.assert_array_equal(results['map'].cells, image[::2, ::3, :2])
+        assert results['instances'].boxes.tolist() == [[4, 2, 12, 10]]
+
+    def test_reaches_the_sample_and_what_is_named_the_inputs(self, image):
+        packed = PackColorization(inputs=['depth', 'absent'], meta=['caption'])(self.given(image))
+
+        assert isinstance(packed['data_samples'].map, Rows)
+        assert packed['data_samples'].metainfo == {'caption': 'a red car'}
+        assert packed['inputs'].keys() == {'image', 'depth'}
+        assert torch.equal(packed['inputs']['depth'], torch.from_numpy(image))

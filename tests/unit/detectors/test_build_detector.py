@@ -60,12 +60,13 @@ def test_a_config_may_name_them():
 @pytest.mark.parametrize(
     ('spec', 'masks', 'expected'),
     [
-        pytest.param({}, True, None, id='wanted: the detector decides'),
+        pytest.param({}, None, None, id='the detector decides'),
+        pytest.param({}, True, True, id='wanted'),
         pytest.param({}, False, False, id='not wanted'),
         pytest.param({'masks': True}, False, True, id='asked for by the entry'),
     ],
 )
-def test_masks_that_nobody_wants(spec, masks, expected):
+def test_masks_that_are_wanted_or_not(spec, masks, expected):
     class Masking(NoDetector):
         def __init__(self, masks=None):
             self.masks = masks

@@ -1,5 +1,6 @@
 import hashlib
 import http.server
+import socket
 import threading
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_whole_file_is_kept(address, tmp_path, way, name):
     ('way', 'name', 'reason'),
     [
         pytest.param('absent', 'net.pth', '^Not Found$', id='absent'),
-        pytest.param('half', 'net.pth', '^it broke off after 100 of 7000 bytes$', id='broken off'),
+        pytest.param('half', 'net.pth', '^retrieval incomplete: got only 100 out of 7000 bytes$', id='broken off'),
         pytest.param('chunks', 'net.pth', '^IncompleteRead', id='broken off in a chunk'),
         pytest.param(
             'whole',
@@ -73,6 +74,17 @@ def test_anything_else_is_not(address, tmp_path, way, name, reason):
         fetch(f'{address}/{way}/{name}', tmp_path / name)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr('insta_colorization.fileio.download._TIMEOUT_SECONDS', 0.2)
+    before = socket.getdefaulttimeout()
+
+    with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(OSError, match=r'^timed out$'):
+        fetch(f'http://127.0.0.1:{silent.getsockname()[1]}/net.pth', tmp_path / 'net.pth')
+
+    assert list(tmp_path.iterdir()) == []
+    assert socket.getdefaulttimeout() == before
 
 
 def test_sha256(tmp_path):

@@ -147,6 +147,19 @@ def test_a_config_of_ours_says_which_detector(run, tmp_path, monkeypatch, suffix
     assert len(written(tmp_path)['annotations']) == 6
 
 
+@pytest.mark.parametrize('options', [(), ('--masks',)], ids=['boxes', 'masks'])
+def test_masks_of_a_file_are_written_when_they_are_wanted(run, tmp_path, options):
+    pytest.importorskip('pycocotools', reason='segmentation needs pycocotools')
+    content = json.loads((tmp_path / 'boxes.json').read_text())
+    for item in content['annotations']:
+        item['segmentation'] = [[0, 1, 10, 1, 10, 11, 0, 11]]
+    (tmp_path / 'boxes.json').write_text(json.dumps(content))
+
+    assert run(*options)[0] == 0
+    areas = {item['area'] for item in written(tmp_path)['annotations']}
+    assert areas == ({100, 90, 80, 70, 60} if options else {200})
+
+
 class TestResults:
     @pytest.fixture
     def listing(self, album) -> Path:
