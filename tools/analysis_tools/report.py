@@ -399,7 +399,8 @@ def differences(results: Sequence[Result], baseline: Result) -> list[str]:
 def protocols(results: Sequence[Result]) -> list[str]:
     """How each result was measured, as far as it bears on comparing them, and what could not be computed."""
     header = ['method', 'checkpoint', 'networks', 'decoder', 'photos', 'skipped', 'size', 'boxes of the networks']
-    rows, causes = [], {}
+    rows: list[list[str]] = []
+    causes: dict[tuple[str, str], list[str]] = {}
     for result in results:
         used = result.content['protocol']
         checkpoint = (used.get('checkpoint') or {}).get('name', MISSING)

@@ -59,8 +59,9 @@ def photos(source: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(source) as archive:
             for member in archive:
-                if member.isfile() and is_photo_name(PurePath(member.name)):
-                    yield _inside(member.name, source), archive.extractfile(member).read()
+                photo = archive.extractfile(member) if is_photo_name(PurePath(member.name)) else None
+                if photo is not None:
+                    yield _inside(member.name, source), photo.read()
     except tarfile.TarError as error:
         raise ValueError(f'{source} is neither a folder nor a tar that can be read: {error}') from error
 

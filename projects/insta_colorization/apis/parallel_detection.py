@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import cv2
 import torch
@@ -62,7 +62,7 @@ def together(step: Callable[[], T]) -> T:
         raise error
     if failed:
         raise SystemExit(1)
-    return result
+    return cast(T, result)
 
 
 def own_device(wanted: str) -> str:

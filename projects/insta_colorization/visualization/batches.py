@@ -33,7 +33,7 @@ def sheet_of(packed: dict[str, Any], preprocessor: nn.Module, training: bool) ->
         {'inputs': {name: [value] for name, value in inputs.items()}, 'data_samples': [sample]}, training
     )
     photo = _pictures(inputs['image'])
-    instances = sample.instances if 'instances' in sample else Instances.empty(photo.shape[:2])
+    instances = sample.instances if 'instances' in sample else Instances.empty((photo.shape[0], photo.shape[1]))
     lines = [sheet(_grey(batch['lightness'])[0], photo, instances)]
     if len(instances) and 'crops' in inputs:
         pairs = zip(_pictures(inputs['crops']), _grey(batch['crop_lightness']), strict=True)
