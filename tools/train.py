@@ -19,8 +19,6 @@ from insta_colorization.utils.cli import Command, Parser
 from insta_colorization.utils.configs import add_config, load_config
 from insta_colorization.utils.memory import keep_freed_memory
 
-# The stage that a model trains, and the one whose checkpoint it begins with.
-LATER_STAGES = {'InstanceColorizer': (2, 1), 'InstColorizer': (3, 2)}
 AMP_WRAPPERS = ('AmpOptimWrapper', 'BFloat16OptimWrapper')
 
 logger = logging.getLogger('insta_colorization')
@@ -113,14 +111,17 @@ def check_start(cfg: Config) -> None:
         FileNotFoundError: `load_from` does not exist.
         ValueError: a later stage has no `load_from`, or it does not exist.
     """
+    from insta_colorization.models import Colorizer
+    from insta_colorization.registry import MODELS
+
     start = cfg.get('load_from')
     exists = start and ('://' in start or Path(start).exists())
-    model = cfg.model.type.rpartition('.')[2]
-    if not exists and model in LATER_STAGES:
-        stage, previous = LATER_STAGES[model]
+    model = MODELS.get(cfg.model.type)
+    stage = model.stage if isinstance(model, type) and issubclass(model, Colorizer) else 1
+    if not exists and stage > 1:
         fault = f'{start} does not exist' if start else 'none is given'
         raise ValueError(
-            f"{Path(cfg.filename).name} trains stage {stage}, which begins with stage {previous}'s checkpoint, but "
+            f"{Path(cfg.filename).name} trains stage {stage}, which begins with stage {stage - 1}'s checkpoint, but "
             f'{fault}; name it with --cfg-options load_from=FILE'
         )
     if start and not exists:

@@ -32,7 +32,7 @@ import numpy as np
 from insta_colorization.fileio.files import write_whole
 from insta_colorization.utils.cli import Command, Parser, add_options, number
 from insta_colorization.utils.memory import keep_between_photos
-from insta_colorization.utils.options import NetworkOptions
+from insta_colorization.utils.options import NetworkOptions, Precision
 
 PHOTO = Path(__file__).resolve().parents[2] / 'demo' / 'astronaut.jpg'
 LARGE_SIZE = (4000, 6000)
@@ -57,7 +57,7 @@ class Case:
 
     what: str
     path: str
-    precision: str
+    precision: Precision
     size: int | None
     instances: int | None
     batch: int
@@ -235,7 +235,7 @@ def measure(case: Case, setup: Setup) -> Row:
         small = Path(folder) / 'small.png'
         write_photo(np.zeros((8, 8, 3), np.uint8), small)
         inferencer(str(small), out_dir=Path(folder) / 'small')
-        settings = {'batch_size': case.batch, 'overwrite': True, 'on_error': 'collect'}
+        settings: dict[str, Any] = {'batch_size': case.batch, 'overwrite': True, 'on_error': 'collect'}
         if case.what == 'photo':
             inputs: Any = [load_rgb(case.path)] * case.batch
             batch = next(iter(inferencer.preprocess(inputs, case.batch)))

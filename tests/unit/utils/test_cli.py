@@ -1,22 +1,25 @@
+import argparse
+
 import pytest
 
-from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen, number
+from insta_colorization.utils.options import ColourOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions
 
 
-def run(command, debug=False):
-    return run_command(command, debug=debug, when_stopped='stopped; go on')
+def run(work, *argv: str) -> int:
+    return Command('A tool.', lambda parser: None, lambda args: work(), 'stopped; go on')(argv)
 
 
 def failing(error: BaseException):
-    def command() -> int:
+    def work() -> int:
         raise error
 
-    return command
+    return work
 
 
-@pytest.mark.parametrize('status', [0, 1])
-def test_the_commands_own_status(status, capsys):
-    assert run(lambda: status) == status
+@pytest.mark.parametrize(('returned', 'status'), [(0, 0), (1, 1), (None, 0)])
+def test_the_commands_own_status(returned, status, capsys):
+    assert run(lambda: returned) == status
     assert capsys.readouterr().err == ''
 
 
@@ -36,7 +39,7 @@ def test_an_error_is_one_line(error, line, capsys):
 
 
 def test_debug_shows_where(capsys):
-    assert run(failing(ValueError('no')), debug=True) == 1
+    assert run(failing(ValueError('no')), '--debug') == 1
     assert 'Traceback' in capsys.readouterr().err
 
 
@@ -45,9 +48,90 @@ def test_ctrl_c(capsys):
     assert capsys.readouterr().err == 'stopped; go on\n'
 
 
-def test_a_wrong_option_is_one_line(capsys):
+def test_the_process_is_prepared_where_it_is_the_tools_own(monkeypatch):
+    begun = []
+    tool = Command('A tool.', lambda parser: None, lambda args: 0, begin=begun.append)
+    monkeypatch.setattr('sys.argv', ['tool'])
+
+    assert tool([]) == 0
+    assert begun == []
+    assert tool() == 0
+    assert begun == [argparse.Namespace(debug=False)]
+
+
+@pytest.mark.parametrize(
+    ('work', 'argv', 'line'),
+    [
+        (lambda: 0, ['--colour'], 'unrecognized arguments: --colour'),
+        (failing(UsageError('--a goes without --b')), [], '--a goes without --b'),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(work, argv, line, capsys):
     with pytest.raises(SystemExit) as stop:
-        Parser(prog='x').parse_args(['--colour'])
+        run(work, *argv)
 
     assert stop.value.code == 2
-    assert capsys.readouterr().err == 'error: unrecognized arguments: --colour; --help lists the options\n'
+    assert capsys.readouterr().err == f'error: {line}; --help lists the options\n'
+
+
+@pytest.mark.parametrize(
+    ('kind', 'text', 'message'),
+    [
+        (number(int, 1), '0', '--x must be at least 1, but is 0'),
+        (number(float, 0, 1), '1.5', '--x must lie in 0..1, but is 1.5'),
+        (number(float, 0), 'nan', '--x must be at least 0, but is nan'),
+        (number(int, 1), 'many', "argument --x: invalid int value: 'many'"),
+    ],
+)
+def test_numbers_out_of_range(kind, text, message, capsys):
+    parser = Parser()
+    parser.add_argument('--x', type=kind)
+
+    assert parser.parse_args(['--x', '1']).x == 1
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--x', text])
+    assert capsys.readouterr().err == f'error: {message}; --help lists the options\n'
+
+
+@pytest.mark.parametrize('group', [ColourOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions])
+def test_an_empty_command_line_gives_the_defaults_of_the_dataclass(group):
+    parser = Parser()
+    add_options(parser, group, 'title')
+
+    assert group(**chosen(parser.parse_args([]), group)) == group()
+
+
+def test_options_are_read_by_their_types():
+    parser = Parser()
+    add_options(parser, ColourOptions)
+    add_options(parser, ObjectOptions)
+    add_options(parser, ResultOptions, only=('show_fusion', 'suffix'))
+
+    colour = ['--native-size', '--saturation', '2']
+    objects = ['--max-instances', '3', '--score-thr', '.5']
+    results = ['--format', 'tif', '--show-fusion', '3', '7']
+    args = parser.parse_args([*colour, *objects, *results])
+
+    assert chosen(args, ColourOptions) == {
+        'native_size': True,
+        'upsampling': 'guided',
+        'saturation': 2.0,
+        'strength': 1.0,
+    }
+    assert (args.max_instances, args.score_thr, args.suffix, args.show_fusion) == (3, 0.5, 'tif', ['3', '7'])
+    assert not hasattr(args, 'overwrite')
+
+
+def test_defaults_are_told_once():
+    parser = Parser(prog='x')
+    parser.add_argument('--a', default=[1, 2], help='a', nargs='+')
+    parser.add_argument('--b', help='b; default: as it comes')
+    parser.add_argument('--c', help='100 % of it')
+    parser.add_argument('--d', action='store_true', help='d')
+    parser.add_argument('--e', required=True, help='e')
+
+    text = ' '.join(parser.format_help().split())
+
+    assert 'a; default: 1 2 ' in text
+    assert text.count('default:') == 3
+    assert '100 % of it; default: none' in text
