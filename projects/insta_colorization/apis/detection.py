@@ -1,6 +1,5 @@
 """From many photos to a COCO file of their instances, which `CachedDetector` and pycocotools read."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from insta_colorization.detectors import InstanceDetector
 from insta_colorization.detectors.selection import select
-from insta_colorization.fileio.boxes import coco_masks
+from insta_colorization.fileio.boxes import coco_masks, read_coco
 from insta_colorization.imaging.photo import load_rgb
-from insta_colorization.structures import COCO_IDS, Instances, Size
+from insta_colorization.structures import COCO_IDS, Instances
 from insta_colorization.utils.errors import sentence
 
 from .jobs import plan
@@ -85,14 +84,9 @@ def list_photos(inputs: Sequence[str | Path], data_root: Path | None = None, rec
 
 
 def _photos_of_coco(file: Path, data_root: Path | None) -> PhotoList:
-    if not file.is_file():
-        raise FileNotFoundError(f'there is no annotation file {file}')
-    try:
-        content = json.loads(file.read_bytes())
-        images = [(image['file_name'], image['id']) for image in content['images']]
-        categories = {item['name']: item['id'] for item in content.get('categories', [])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{file} is not in COCO format: it must have `images` with `file_name` and `id`') from error
+    content = read_coco(file)
+    images = [(image['file_name'], image['id']) for image in content['images']]
+    categories = {item['name']: item['id'] for item in content['categories']}
     for position, kind in enumerate(('file_name', 'id')):
         if len({image[position] for image in images}) < len(images):
             raise ValueError(f'two of the {len(images)} images of {file} have the same {kind}')
@@ -154,8 +148,9 @@ def _record(name: str, instances: Instances, selection: Selection) -> dict[str, 
         )
     ]
     if selection.masks and kept.masks is not None:
-        for annotation, mask, box in zip(annotations, kept.masks, kept.in_pixels().tolist(), strict=True):
-            annotation |= {'segmentation': _rle(mask, box, (height, width)), 'area': int(mask.sum())}
+        for number, annotation in enumerate(annotations):
+            mask = kept.whole_mask(number)
+            annotation |= {'segmentation': _rle(mask), 'area': int(mask.sum())}
     return {'file_name': name, 'width': width, 'height': height, 'annotations': annotations}
 
 
@@ -164,11 +159,9 @@ def _names(instances: Instances) -> list[str]:
     return [UNKNOWN if label < 0 else instances.classes[label] for label in labels]
 
 
-def _rle(mask: Tensor, box: Sequence[int], size: Size) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask (h, w) bool that was cut to its box."""
-    whole = np.zeros(size, np.uint8, order='F')
-    whole[box[1] : box[3], box[0] : box[2]] = mask.cpu()
-    runs = coco_masks().encode(whole)
+def _rle(mask: Tensor) -> dict[str, Any]:
+    """COCO's compressed run lengths of a mask (H, W) bool."""
+    runs = coco_masks().encode(np.asfortranarray(mask.cpu().numpy(), np.uint8))
     return {'size': [int(side) for side in runs['size']], 'counts': runs['counts'].decode('ascii')}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from insta_colorization.fileio.boxes import Annotations, coco_photos, open_boxes
+from insta_colorization.fileio.boxes import Annotations, open_boxes, read_coco
 from insta_colorization.imaging.photo import READABLE_SUFFIXES
 from insta_colorization.registry import DATASETS
 
@@ -102,8 +102,9 @@ class ColorizationDataset(BaseDataset):
     def _names(self, folder: Path) -> tuple[list[str], str | None]:
         """The photos' names relative to the folder, and the file of their instances."""
         if self.ann_file.endswith('.json'):
-            names, annotated = coco_photos(self.ann_file)
-            return names, self.instances or (self.ann_file if annotated else None)
+            content = read_coco(Path(self.ann_file))
+            names = [image['file_name'] for image in content['images']]
+            return names, self.instances or (self.ann_file if 'annotations' in content else None)
         return read_list(Path(self.ann_file)) if self.ann_file else photos_in(folder), self.instances
 
     def _check_presence(self, paths: list[str]) -> None:

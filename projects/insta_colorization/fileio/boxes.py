@@ -222,16 +222,13 @@ class BoxFile:
         Raises:
             ValueError: the entry cannot be used, or the photo could be one of several.
         """
-        entry = self.entry_of(_absolute(path))
-        if entry is None:
-            return Annotations.empty()
-        with self._named(entry, path):
-            return self.read(entry)
+        with self._entry(path) as entry:
+            return Annotations.empty() if entry is None else self.read(entry)
 
     def instances_of(self, path: str, size: Size) -> Instances:
         """The instances of one photo of (height, width); see `annotations_of` and `Annotations.on`."""
         annotations = self.annotations_of(path)
-        with self._named(self.entry_of(_absolute(path)), path):
+        with self._entry(path):
             instances = annotations.on(size, self.masks)
         dropped = len(annotations) - len(instances)
         if dropped:
@@ -240,9 +237,11 @@ class BoxFile:
         return instances
 
     @contextmanager
-    def _named(self, entry: Any, path: str) -> Iterator[None]:
+    def _entry(self, path: str) -> Iterator[Any]:
+        """A photo's entry; an error in using it names the file and the photo."""
+        entry = self.entry_of(_absolute(path))
         try:
-            yield
+            yield entry
         except ValueError as error:
             file = entry if isinstance(entry, Path) else self.path
             raise ValueError(f'{file}, photo {Path(path).name}: {error}') from error
@@ -373,26 +372,21 @@ class CocoFile(BoxFile):
                 f'as well ({path.name}:ANNOTATIONS.json)'
             )
         annotations = content if self._is_results else _section(content, 'annotations', path)
-        if self._is_results:
-            path, content = Path(str(image_file)), _load_json(Path(str(image_file)))
-        self._images: dict[Any, dict] = {}
+        names = read_coco(Path(str(image_file))) if self._is_results else _checked(content, path)
+        self._categories = {item['id']: str(item['name']) for item in names['categories']}
+        self._images: dict[Any, dict] = {image['id']: image for image in names['images']}
         self._ids_by_name: dict[str, list] = {}
         self._ids_by_file_name: dict[str, list] = {}
+        for number, image in self._images.items():
+            name = Path(image['file_name'])
+            self._ids_by_name.setdefault(str(name), []).append(number)
+            self._ids_by_file_name.setdefault(name.name, []).append(number)
         self._annotations: dict[Any, list[dict]] = {}
         try:
-            for image in _section(content, 'images', path):
-                self._add_image(image)
             for annotation in annotations:
                 self._annotations.setdefault(annotation['image_id'], []).append(annotation)
-            self._categories = {item['id']: str(item['name']) for item in content.get('categories', [])}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{self.path} is not in COCO format: an entry lacks {error}') from error
-
-    def _add_image(self, image: dict) -> None:
-        name = image['file_name']
-        self._images[image['id']] = image
-        self._ids_by_name.setdefault(str(Path(name)), []).append(image['id'])
-        self._ids_by_file_name.setdefault(Path(name).name, []).append(image['id'])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'{path} is not in COCO format: an entry lacks {error}') from error
 
     def entry_of(self, photo: Path) -> Any:  # noqa: D102
         by_path = next((ids for tail in tails(photo) if (ids := self._ids_by_name.get(str(tail)))), None)
@@ -430,19 +424,25 @@ class CocoFile(BoxFile):
         return _indices(map(self._categories.get, ids), self._categories.values())
 
 
-def coco_photos(path: str | Path) -> tuple[list[str], bool]:
-    """The file names in a COCO file, in its order, and whether the file has annotations as well.
+def read_coco(path: Path) -> dict[str, Any]:
+    """The content of a COCO file without segmentations: `images` with `file_name` and `id`, and `categories`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a COCO file.
     """
-    content = _load_json(Path(path))
-    images = _section(content, 'images', Path(path))
+    return _checked(_load_json(path), path)
+
+
+def _checked(content: Any, path: Path) -> dict[str, Any]:
     try:
-        return [image['file_name'] for image in images], 'annotations' in content
+        for image in _section(content, 'images', path):
+            Path(image['file_name']), image['id']
+        for category in content.setdefault('categories', []):
+            category['name'], category['id']
     except (KeyError, TypeError) as error:
         raise ValueError(f'{path} is not in COCO format: an entry lacks {error}') from error
+    return content
 
 
 def _load_json(path: Path, segmentations: bool = False) -> Any:

@@ -7,17 +7,14 @@ y down, end exclusive. Sizes are (height, width).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .coco import COCO_CLASSES
 from .sample import PhotoField, Size
-
-T = TypeVar('T', Tensor, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +44,18 @@ class Instances(PhotoField):
 
     def __post_init__(self) -> None:
         boxes = torch.as_tensor(self.boxes, dtype=torch.float32)
-        device, count = boxes.device, len(boxes)
-        scores = torch.ones(count) if self.scores is None else self.scores
-        image_index = torch.zeros(count) if self.image_index is None else self.image_index
+
+        def tensor(value: Any, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.as_tensor(value, dtype=dtype, device=boxes.device)
+
+        count = len(boxes)
         values = {
             'boxes': boxes,
-            'image_size': torch.as_tensor(self.image_size, dtype=torch.int64, device=device).reshape(-1, 2),
-            'scores': torch.as_tensor(scores, dtype=torch.float32, device=device),
-            'image_index': torch.as_tensor(image_index, dtype=torch.int64, device=device),
-            'masks': self.masks
-            if self.masks is None
-            else tuple(torch.as_tensor(mask, dtype=torch.bool, device=device) for mask in self.masks),
-            'labels': self.labels
-            if self.labels is None
-            else torch.as_tensor(self.labels, dtype=torch.int64, device=device),
+            'image_size': tensor(self.image_size).reshape(-1, 2),
+            'scores': tensor(torch.ones(count) if self.scores is None else self.scores, torch.float32),
+            'image_index': tensor(torch.zeros(count) if self.image_index is None else self.image_index),
+            'masks': None if self.masks is None else tuple(tensor(mask, torch.bool) for mask in self.masks),
+            'labels': None if self.labels is None else tensor(self.labels),
             'classes': tuple(self.classes),
         }
         for name, value in values.items():
@@ -230,12 +225,13 @@ class Instances(PhotoField):
     def to(self, device: torch.device | str, non_blocking: bool = False) -> 'Instances':
         """The same instances on another device; `non_blocking` as in `torch.Tensor.to`."""
 
-        def moved(value: T) -> T:
-            return None if value is None else value.to(device, non_blocking=non_blocking)
+        def moved(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(moved, value))
+            return value if value is None else value.to(device, non_blocking=non_blocking)
 
-        names = ('boxes', 'image_size', 'scores', 'image_index', 'labels')
-        masks = None if self.masks is None else tuple(map(moved, self.masks))
-        return replace(self, **{name: moved(getattr(self, name)) for name in names}, masks=masks)  # type: ignore[arg-type]
+        names = ('boxes', 'image_size', 'scores', 'image_index', 'masks', 'labels')
+        return replace(self, **{name: moved(getattr(self, name)) for name in names})
 
     def of_images(self, keep: Tensor) -> 'Instances':
         """The instances of some of the images, renumbered.
@@ -318,27 +314,11 @@ class Instances(PhotoField):
         cells = (self.in_pixels().double() / extent * grid).floor().long()
         return _at_least_one_cell(cells, torch.tensor([size], device=self.boxes.device).expand(len(self), 2))
 
-    def mask_on_grid(self, number: int, size: Size) -> Tensor:
-        """One instance's mask on a feature grid that covers the whole image: each cell is the pixel at its centre.
-
-        Args:
-            number: 0..R-1.
-            size: (height, width) of the grid.
-
-        Returns:
-            (h, w) bool of the cells of the box (`on_grid`).
-        """
+    def whole_mask(self, number: int) -> Tensor:
+        """(height, width) bool, the mask of one instance in the frame of its image."""
         assert self.masks is not None
-        mask, extent = self.masks[number], self.image_size[self.image_index[number]].tolist()
-        corner, cells = self.in_pixels()[number].tolist(), self.on_grid(size)[number].tolist()
-        for axis in (0, 1):
-            pixels = torch.arange(extent[axis], dtype=torch.float64)[None, None]
-            centres = F.interpolate(pixels, size[axis], mode='nearest-exact')[0, 0].long()
-            wanted = centres[cells[1 - axis] : cells[3 - axis]].to(mask.device) - corner[1 - axis]
-            inside = (wanted >= 0) & (wanted < mask.shape[axis])
-            mask = mask.index_select(axis, wanted.clamp(0, mask.shape[axis] - 1))
-            mask = mask & (inside if axis else inside[:, None])
-        return mask
+        height, width = self.image_size[self.image_index[number]].tolist()
+        return _recut(self.masks[number], self.in_pixels()[number].tolist(), (0, 0, width, height))
 
 
 def _require_range(name: str, values: Tensor, first: int, end: int) -> None:

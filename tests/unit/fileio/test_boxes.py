@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from insta_colorization.fileio.boxes import coco_photos, open_boxes
+from insta_colorization.fileio.boxes import open_boxes, read_coco
 from insta_colorization.structures import COCO_CLASSES
 
 SIZE = (40, 60)
@@ -516,19 +516,24 @@ class TestFromText:
         assert boxes_of(open_boxes(write(coco(annotation([0, 0, 1, 1])), 'a.json:b.json')), 'one.jpg')
 
 
-class TestCocoPhotos:
-    def test_names_in_their_order(self, write):
-        assert coco_photos(write(coco())) == (['a/one.jpg', 'two.jpg'], True)
+class TestReadCoco:
+    def test_images_and_categories(self, write):
+        content = read_coco(write({'images': IMAGES[:1]}))
 
-    def test_without_annotations(self, write):
-        assert coco_photos(write({'images': IMAGES[:1]})) == (['a/one.jpg'], False)
+        assert content == {'images': IMAGES[:1], 'categories': []}
 
     @pytest.mark.parametrize(
-        ('content', 'fault'), [([], 'must have a list `images`, but has list'), ({'images': [{}]}, "lacks 'file_name'")]
+        ('content', 'fault'),
+        [
+            ([], 'must have a list `images`, but has list'),
+            ({'images': [{}]}, "lacks 'file_name'"),
+            ({'images': [{'file_name': 'a'}]}, "lacks 'id'"),
+            ({'images': [], 'categories': [{'id': 1}]}, "lacks 'name'"),
+        ],
     )
     def test_another_file(self, write, content, fault):
         with pytest.raises(ValueError, match=rf'boxes\.json is not in COCO format: .*{fault}'):
-            coco_photos(write(content))
+            read_coco(write(content))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from insta_colorization.structures import COCO_IDS, Instances
 
@@ -248,17 +247,19 @@ class TestMasks:
             # At most the border of the box is lost to rounding.
             assert torch.equal(there[:, 1:-1], image[y0:y1, x0:x1][:, 1:-1])
 
-    @pytest.mark.parametrize('size', [(8, 8), (40, 60), (64, 128), (3, 7), (1, 1)], ids=str)
-    def test_on_a_grid_are_those_of_the_resized_frame(self, size):
-        photo = torch.rand(SIZE, generator=torch.manual_seed(0)) < 0.5
-        found = Instances([[0, 0, 60, 40], [10, 10, 30, 20]], SIZE).with_masks([photo, photo])
-        whole = F.interpolate(photo[None, None].float(), size, mode='nearest-exact')[0, 0].bool()
+    def test_in_the_frame_of_their_photo(self):
+        photos = [torch.rand(size, generator=torch.manual_seed(0)) < 0.5 for size in (SIZE, (8, 9))]
+        found = Instances.cat(
+            [
+                Instances([[10.5, 10, 30, 20]], SIZE).with_masks(photos[:1]),
+                Instances([[0, 0, 9, 8]], (8, 9)).with_masks(photos[1:]),
+            ]
+        )
+        inside = torch.zeros(SIZE, dtype=torch.bool)
+        inside[10:20, 10:30] = True
 
-        assert torch.equal(found.mask_on_grid(0, size), whole)
-        x0, y0, x1, y1 = found.on_grid(size)[1].tolist()
-        assert found.mask_on_grid(1, size).shape == (y1 - y0, x1 - x0)
-        if size == SIZE:
-            assert torch.equal(found.mask_on_grid(1, size), whole[y0:y1, x0:x1])
+        assert torch.equal(found.whole_mask(0), photos[0] & inside)
+        assert torch.equal(found.whole_mask(1), photos[1])
 
 
 def test_areas():

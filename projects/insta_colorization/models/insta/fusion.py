@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -175,7 +176,9 @@ class MaskFusion(InstanceFusion):
             return torch.ones(1, *grid.places[number].size, dtype=torch.bool)
         if grid.instances.masks is None:
             raise ValueError("the weights are the instances' masks, but these instances have none")
-        return grid.instances.mask_on_grid(number, grid.size)[None]
+        whole = grid.instances.whole_mask(number)[None, None].float()
+        cells = F.interpolate(whole, size=grid.size, mode='nearest-exact')[0].bool()
+        return cells[grid.windows[grid.places[number].image]][grid.places[number].cells]
 
 
 Canvases = Mapping[str, Canvas]
