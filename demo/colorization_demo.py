@@ -14,6 +14,7 @@ from pathlib import Path
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen
 from insta_colorization.utils.memory import keep_between_photos
 from insta_colorization.utils.options import ColourOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions
+from insta_colorization.utils.progress import progress_bar
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
 
@@ -33,19 +34,24 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Colours what was asked for and reports; returns the exit status, 1 with photos that failed."""
-    from insta_colorization.apis.inferencer import ColorizationInferencer
+    from insta_colorization.apis.album import color_album
+    from insta_colorization.apis.jobs import plan
+    from insta_colorization.apis.predictor import Predictor
     from insta_colorization.detectors.cached import CachedDetector
 
+    args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
+    results, colour, pace = (group(**chosen(args, group)) for group in (ResultOptions, ColourOptions, PaceOptions))
     built = chosen(args, ObjectOptions, NetworkOptions)
-    called = chosen(args, ResultOptions, ColourOptions, PaceOptions)
-    called['show_fusion'] = [layer for text in args.show_fusion for layer in text.split(',') if layer]
     boxes = built.pop('boxes')
     if boxes is not None:
         if args.detector is not None:
             raise UsageError('argument --boxes: not allowed with argument --detector')
         built['detector'] = CachedDetector(boxes)
-    inferencer = ColorizationInferencer(args.config, args.checkpoint, **built)
-    records = inferencer(args.img, on_error='collect', **called)['predictions']
+    predictor = Predictor(args.config, args.checkpoint, **built)
+    jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
+    with progress_bar() as tell:
+        outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell)
+    records = [outcome.record for outcome in outcomes]
     counts = Counter(record['status'] for record in records)
     if counts['done'] == 1:
         print(next(record['output'] for record in records if record['status'] == 'done'))

@@ -139,7 +139,7 @@ class TestWeights:
         outcome = run('--img', photo, '--input-size', '64', model=(CONFIG, layouts[name]))
 
         assert outcome.status == 0
-        assert 'photos are coloured by the full-image network alone' in outcome.text
+        assert 'photos are coloured by the image_net' in outcome.text
 
     @pytest.mark.slow
     def test_the_line_that_users_know(self, tmp_path, layouts):
@@ -389,10 +389,10 @@ class TestPhotos:
 
 class TestFolders:
     def test_run_in_numeric_order_and_are_mirrored(self, run, album, monkeypatch):
-        from insta_colorization.apis.jobs import Job
+        from insta_colorization.apis import Predictor
 
-        load, order = Job.load, []
-        monkeypatch.setattr(Job, 'load', lambda job: order.append(Path(job.name).name) or load(job))
+        read, order = Predictor.read, []
+        monkeypatch.setattr(Predictor, 'read', lambda *args: order.append(Path(args[1]).name) or read(*args))
 
         outcome = run('--img', album, '--recursive', '--workers', 0)
 
@@ -432,12 +432,12 @@ class TestFolders:
         assert {path: path.read_bytes() for path in album.iterdir() if path.is_file()} == before
 
     def test_stop_without_a_trace_of_the_photo_under_way(self, run, album, monkeypatch):
-        from insta_colorization.apis.inferencer import ColorizationInferencer
+        from insta_colorization.apis import Predictor
 
         def interrupt(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(ColorizationInferencer, 'visualize', interrupt)
+        monkeypatch.setattr(Predictor, 'render', interrupt)
 
         outcome = run('--img', album)
 
@@ -446,16 +446,16 @@ class TestFolders:
         assert outcome.results == {}
 
     def test_survive_an_error_that_nobody_foresaw(self, run, album, monkeypatch):
-        from insta_colorization.apis.jobs import Job
+        from insta_colorization.apis import Predictor
 
-        load = Job.load
+        read = Predictor.read
 
-        def odd(job):
-            if 'frame2' in job.name:
+        def odd(predictor, source, name):
+            if 'frame2' in name:
                 raise RuntimeError('odd')
-            return load(job)
+            return read(predictor, source, name)
 
-        monkeypatch.setattr(Job, 'load', odd)
+        monkeypatch.setattr(Predictor, 'read', odd)
 
         outcome = run('--img', album)
 

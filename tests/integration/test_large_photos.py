@@ -24,7 +24,7 @@ def kilobytes(field):
 
 photo, weights, out, detector = sys.argv[1:]
 inferencer = ColorizationInferencer(weights=weights, device='cpu', detector=detector, max_instances=64)
-inferencer.detector
+inferencer.predictor.detector
 loaded = kilobytes('VmRSS')
 (record,) = inferencer(photo, out_dir=out, suffix='jpg', saturation=0.1)['predictions']
 above = kilobytes('VmHWM') - loaded

@@ -1,5 +1,15 @@
 """Photo in, colour photo out: what the command line, the demo and Python programs call."""
 
-from .inferencer import ColorizationInferencer
+from importlib import import_module
+from typing import Any
 
-__all__ = ['ColorizationInferencer']
+_MODULES = {'ColorizationInferencer': 'inferencer', 'Prediction': 'predictor', 'Predictor': 'predictor'}
+
+__all__ = ['ColorizationInferencer', 'Prediction', 'Predictor']
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever needs the predictor alone shall not import MMEngine's runner.
+    if name in _MODULES:
+        return getattr(import_module(f'.{_MODULES[name]}', __name__), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

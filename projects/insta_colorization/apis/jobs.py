@@ -19,12 +19,12 @@ from insta_colorization.imaging.photo import (
     WRITABLE_SUFFIXES,
     ImageReadError,
     Photo,
+    Source,
+    as_photo,
     decode_photo,
     photos_below,
-    read_photo,
 )
-
-Source = Path | str | np.ndarray
+from insta_colorization.utils.options import ResultOptions
 
 URL_SCHEMES = ('http://', 'https://')
 OWN_SUFFIX = 'same'
@@ -37,33 +37,27 @@ class Job:
     """One photo to colour.
 
     Attributes:
-        source: its file, its URL, or its pixels (an array as `Photo.from_array` takes it).
+        source: its file, its URL, or its pixels, for `load`.
         target: the file to write, or None.
         name: what messages and records call it.
     """
 
-    source: Source
+    source: Path | str | np.ndarray
     target: Path | None
     name: str
 
-    def load(self) -> Photo:
-        """Reads the photo.
 
-        Raises:
-            ImageReadError: there is no readable photo.
-            ValueError: an array is not a photo.
-        """
-        if isinstance(self.source, np.ndarray):
-            return Photo.from_array(self.source)
-        if isinstance(self.source, Path):
-            return read_photo(self.source)
-        return decode_photo(_download(self.source), self.source)
+def load(source: Source) -> Photo:
+    """Reads a photo from a URL or from what `as_photo` takes; raises as that does."""
+    if isinstance(source, str) and source.startswith(URL_SCHEMES):
+        return decode_photo(_download(source), source)
+    return as_photo(source)
 
 
 class _Found(NamedTuple):
     """A photo before it has a target: its source, its name in messages, its path below the folder it was found in."""
 
-    source: Source
+    source: Path | str | np.ndarray
     name: str
     relative: Path
 
@@ -72,7 +66,7 @@ def plan(
     inputs: Iterable[str | os.PathLike[str] | np.ndarray],
     out_dir: str | os.PathLike[str] | None = None,
     recursive: bool = False,
-    suffix: str = DEFAULT_SUFFIX,
+    suffix: str = ResultOptions.suffix,
 ) -> list[Job]:
     """Lists the photos behind the inputs, folders in numeric order, and gives each result its own name.
 

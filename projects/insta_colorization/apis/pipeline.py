@@ -1,7 +1,6 @@
 """Many photos through read, find, pack, colour and finish: the steps overlap, memory stays bounded, order is kept."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from insta_colorization.imaging.photo import Photo
 from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.errors import sentence
+from insta_colorization.utils.options import PaceOptions
 from insta_colorization.utils.threads import Workers
 
 from .jobs import Job
@@ -19,17 +19,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 R = TypeVar('R')
-# More of them than this only hold more photos: the networks are the slowest step or the disk is.
-_MOST_WORKERS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A photo on its way to the networks: what was read, what was found, what they get."""
+    """A photo on its way to the networks: what was read and what they get."""
 
     job: Job
     photo: Photo
-    instances: Instances
     data: dict[str, Any]
 
     @property
@@ -57,7 +54,7 @@ class Finished(NamedTuple):
     """A photo that is done and what its last step returned."""
 
     job: Job
-    result: dict[str, list]
+    result: Any
 
 
 class Steps(NamedTuple):
@@ -75,39 +72,7 @@ class Steps(NamedTuple):
     find: Callable[[list[Photo], list[Job]], list[Instances]]
     pack: Callable[[Job, Photo, Instances], Prepared]
     color: Callable[[list[Prepared]], list[ColorizationSample]]
-    finish: Callable[[Prepared, ColorizationSample], dict[str, list]]
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How much is done at once.
-
-    Args:
-        batch_size: how many photos the detector and the networks take at once, at most.
-        crop_budget: how many crops of instances the photos of a batch may have together; a batch closes early before it
-            has more, and a photo that has more by itself is alone in its batch.
-        workers: how many threads read, pack and finish photos while the networks run; 0 does one thing after the other,
-            None takes the number of processors, at most 4.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-
-    batch_size: int = 1
-    crop_budget: int = 32
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in {'batch_size': 1, 'crop_budget': 1, 'workers': 0}.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f'{name} must be at least {least}, but got {value}')
-
-    def threads(self, photos: int) -> int:
-        """How many threads so many photos are worth."""
-        if photos < 2:
-            return 0
-        return min(_MOST_WORKERS, os.cpu_count() or 1) if self.workers is None else self.workers
+    finish: Callable[[Prepared, ColorizationSample], Any]
 
 
 @dataclass
@@ -162,7 +127,9 @@ class Failures:
         return pairs
 
 
-def convey(jobs: Iterable[Job], steps: Steps, pace: Pace, threads: int, failures: Failures) -> Iterator[Finished]:
+def convey(
+    jobs: Iterable[Job], steps: Steps, pace: PaceOptions, threads: int, failures: Failures
+) -> Iterator[Finished]:
     """Takes photos through all steps.
 
     While the networks colour a batch, the next ones are read, searched and packed, and the last ones are drawn and
@@ -172,7 +139,7 @@ def convey(jobs: Iterable[Job], steps: Steps, pace: Pace, threads: int, failures
         jobs: the photos.
         steps: what is done with them.
         pace: how much at once.
-        threads: see `Pace.threads`.
+        threads: see `PaceOptions.threads`.
         failures: takes the errors.
 
     Yields:
@@ -209,8 +176,8 @@ def convey(jobs: Iterable[Job], steps: Steps, pace: Pace, threads: int, failures
         yield from filter(None, workers.map(finish, coloured, ahead=threads))
 
 
-def batches(items: Iterable[Prepared], pace: Pace) -> Iterator[list[Prepared]]:
-    """Batches of consecutive photos, see `Pace`."""
+def batches(items: Iterable[Prepared], pace: PaceOptions) -> Iterator[list[Prepared]]:
+    """Batches of consecutive photos, see `PaceOptions`."""
     batch: list[Prepared] = []
     crops = 0
     for item in items:

@@ -17,6 +17,7 @@ from .exif import descriptive_exif, with_exif
 
 if TYPE_CHECKING:
     import pyvips
+    from PIL import Image
 
 logger = logging.getLogger(__name__)
 
@@ -170,18 +171,23 @@ def _open(data: bytes) -> tuple['pyvips.Image', bytes | None]:
 
 
 def _as_png(data: bytes) -> bytes:
-    """Rewrites a file that only Pillow knows as an uncompressed PNG."""
+    """Rewrites a file that only Pillow knows as a PNG."""
     from PIL import Image
 
-    out = io.BytesIO()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            known = image if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16') else image.convert('RGB')
-            known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif())
+            return png_of(image)
     except Image.UnidentifiedImageError as error:
         raise ImageReadError('not an image in a known format') from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageReadError(str(error)) from error
+
+
+def png_of(image: 'Image.Image') -> bytes:
+    """The bytes of an uncompressed PNG of one of Pillow's images, with its resolution, profile and EXIF."""
+    out = io.BytesIO()
+    known = image if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16') else image.convert('RGB')
+    known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif())
     return out.getvalue()
 
 

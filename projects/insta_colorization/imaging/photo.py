@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Union
 
 import numpy as np
 
@@ -22,8 +22,14 @@ from .codecs import (
     Metadata,
     decode,
     encode,
+    png_of,
     to_8bit,
 )
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Source = Union[str, os.PathLike[str], bytes, np.ndarray, 'Image.Image', 'Photo']
 
 _COLOUR_SPREAD = 0.02
 
@@ -141,6 +147,29 @@ def decode_photo(data: bytes, path: str | os.PathLike[str]) -> Photo:
     """Reads a photograph from the bytes of a file, as `read_photo` does; `path` is its name in messages."""
     bands, metadata = decode(data, str(path))
     return replace(Photo._from_bands(bands), metadata=metadata, path=Path(path))
+
+
+def as_photo(source: Source) -> Photo:
+    """A photograph from a path, the bytes of a file, an array (see `Photo.from_array`) or one of Pillow's images.
+
+    Raises:
+        ImageReadError: there is no readable photo.
+        TypeError: it is none of these.
+        ValueError: an array is no photo.
+    """
+    from PIL import Image
+
+    if isinstance(source, Photo):
+        return source
+    if isinstance(source, np.ndarray):
+        return Photo.from_array(source)
+    if isinstance(source, bytes):
+        return decode_photo(source, 'bytes')
+    if isinstance(source, Image.Image):
+        return decode_photo(png_of(source), 'image')
+    if isinstance(source, str | os.PathLike):
+        return read_photo(source)
+    raise TypeError(f'a photo must be a path, bytes, an array or an image, but got {type(source).__name__}')
 
 
 def load_rgb(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray:

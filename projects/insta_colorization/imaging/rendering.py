@@ -3,7 +3,8 @@
 Shape legend: H, W the photograph; h, w the grid of the prediction, which is square whatever the photograph's aspect.
 """
 
-import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,8 +21,9 @@ from insta_colorization.colorspace import (
     rgb_to_lab,
     to_network,
 )
+from insta_colorization.utils.options import ColourOptions, Upsampling
 
-Upsampling = Literal['guided', 'bilinear']
+Gamut = Literal['compress', 'clip']
 
 # Pixels per strip of rows: a dozen float32 planes of them stay in a core's cache.
 _STRIP_PIXELS = 2**16
@@ -30,25 +32,46 @@ _RADIUS = 2
 _FLAT_VARIANCE = 4.0
 
 
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A part of a photograph that has colours of its own.
+
+    Attributes:
+        box: x0, y0, x1, y1 in whole pixels of the photograph, the end exclusive.
+        ab: (2, h, w) in network units, over the box.
+        mask: (y1 - y0, x1 - x0) bool, or weights in 0..1: which pixels of the box take these colours; None for all.
+    """
+
+    box: tuple[int, int, int, int]
+    ab: np.ndarray | Tensor
+    mask: np.ndarray | Tensor | None = None
+
+
 def colorize_pixels(
     photo_pixels: np.ndarray,
     ab: np.ndarray | Tensor,
     *,
+    patches: Sequence[Patch] = (),
     upsampling: Upsampling = 'guided',
     saturation: float = 1.0,
     strength: float = 1.0,
+    gamut: Gamut = 'compress',
+    curve: Callable[[Tensor], Tensor] | None = None,
 ) -> np.ndarray:
     """Gives a photograph the predicted colour and keeps its CIELAB L.
 
-    Colours outside sRGB lose chroma at constant L and hue. Works on strips of rows, so that memory beyond input and
-    output stays at some four bytes a pixel.
+    Works on strips of rows, so that memory beyond input and output stays at some four bytes a pixel.
 
     Args:
         photo_pixels: (H, W, 3) sRGB, uint8 or uint16; only its L is used.
         ab: (2, h, w) in network units, over the whole photograph.
+        patches: parts whose own colours lie over that, the last one on top; each is upsampled by itself.
         upsampling: 'guided' follows the photograph's edges, see `guided_coefficients`; 'bilinear' does not.
         saturation: factor on the predicted chroma, at least 0.
         strength: 0 leaves the photograph grey, 1 gives it the whole colour; between them a and b are blended.
+        gamut: what colours outside sRGB lose: with 'compress' chroma at constant L and hue, with 'clip' whatever the
+            channels lose that are cut to 0..1.
+        curve: from chroma in Lab units, behind `saturation`, to the chroma wanted, elementwise; None leaves it.
 
     Returns:
         (H, W, 3) sRGB of the photograph's dtype.
@@ -56,9 +79,13 @@ def colorize_pixels(
     Raises:
         ValueError: an argument has another shape, dtype or range.
     """
-    ab = ab.detach().to('cpu', torch.float32) if isinstance(ab, Tensor) else torch.from_numpy(np.array(ab, np.float32))
-    check_controls(upsampling, saturation, strength)
-    _validate(photo_pixels, ab)
+    ColourOptions(upsampling=upsampling, saturation=saturation, strength=strength)
+    if gamut not in get_args(Gamut):
+        raise ValueError(f'gamut must be one of {", ".join(get_args(Gamut))}, but got {gamut!r}')
+    if photo_pixels.ndim != 3 or photo_pixels.shape[2] != 3 or not photo_pixels.size:
+        raise ValueError(f'photo_pixels must have shape (H, W, 3), but got {photo_pixels.shape}')
+    if photo_pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f'photo_pixels must be uint8 or uint16, but got {photo_pixels.dtype}')
     height, width = photo_pixels.shape[:2]
     rows = max(1, _STRIP_PIXELS // width)
     strips = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
@@ -66,18 +93,61 @@ def colorize_pixels(
     for strip in strips:
         lightness[strip] = pixel_lightness(photo_pixels[strip])
 
-    ab = _at_most(ab * (AB_RANGE * saturation), (height, width))
-    planes = guided_coefficients(lightness, ab) if upsampling == 'guided' else ab
-    columns = F.interpolate(planes[None], (planes.shape[1], width), mode='bilinear', align_corners=False)[0]
+    parts = [Patch((0, 0, width, height), ab), *patches]
+    layers = [_Layer(lightness, part, AB_RANGE * saturation, upsampling) for part in parts]
     result = np.empty_like(photo_pixels, order='C')
     for strip in strips:
-        upsampled = _interpolate_rows(columns, strip, height)
-        colour = upsampled[:2] * lightness[strip] + upsampled[2:] if upsampling == 'guided' else upsampled
-        lab = compress_chroma(torch.cat([lightness[None, strip], colour]))
+        colour = torch.empty(2, strip.stop - strip.start, width)
+        for layer in layers:
+            layer.paste(colour, strip)
+        if curve is not None:
+            chroma = colour.norm(dim=0)
+            colour = colour * (curve(chroma) / chroma.clamp(min=1e-6))
+        lab = torch.cat([lightness[None, strip], colour])
+        if gamut == 'compress':
+            lab = compress_chroma(lab)
         if strength < 1:
             lab[1:] *= strength
         _store(lab_to_rgb(lab), result[strip])
     return result
+
+
+class _Layer:
+    """Colour of a part of a photograph on its way to the photograph's size, some rows at a time.
+
+    Args:
+        lightness: (H, W) of the photograph, L in 0..100.
+        patch: the part.
+        gain: factor on its colour, from network units.
+        upsampling: see `colorize_pixels`.
+    """
+
+    def __init__(self, lightness: Tensor, patch: Patch, gain: float, upsampling: str) -> None:
+        ab = patch.ab
+        ab = ab.detach().to('cpu', torch.float32) if isinstance(ab, Tensor) else torch.from_numpy(np.array(ab, 'f4'))
+        self.mask = None if patch.mask is None else torch.as_tensor(patch.mask).float()
+        _validate(patch.box, ab, self.mask, tuple(lightness.shape))
+        self.x0, self.y0, self.x1, self.y1 = patch.box
+        self.lightness = lightness[self.y0 : self.y1, self.x0 : self.x1]
+        size = self.y1 - self.y0, self.x1 - self.x0
+        planes = _at_most(ab * gain, size)
+        self.guided = upsampling == 'guided'
+        if self.guided:
+            planes = guided_coefficients(self.lightness, planes)
+        size = planes.shape[1], size[1]
+        self.planes = F.interpolate(planes[None], size, mode='bilinear', align_corners=False)[0]
+
+    def paste(self, colour: Tensor, strip: slice) -> None:
+        """Lays the colour over that of a strip of the photograph's rows (2, rows, W), in place."""
+        first, last = max(strip.start, self.y0), min(strip.stop, self.y1)
+        if first >= last:
+            return
+        rows = slice(first - self.y0, last - self.y0)
+        own = _interpolate_rows(self.planes, rows, self.y1 - self.y0)
+        if self.guided:
+            own = own[:2] * self.lightness[rows] + own[2:]
+        below = colour[:, first - strip.start : last - strip.start, self.x0 : self.x1]
+        below.copy_(own if self.mask is None else torch.lerp(below, own, self.mask[rows]))
 
 
 def clipped_rgb(photo: Tensor, ab: Tensor) -> Tensor:
@@ -125,21 +195,15 @@ def guided_coefficients(lightness: Tensor, ab: Tensor, radius: int = _RADIUS, fl
     return torch.cat([slope, ab - slope * guide]).float()
 
 
-def check_controls(upsampling: str = 'guided', saturation: float = 1.0, strength: float = 1.0) -> None:
-    """Raises `ValueError` unless the colour controls are such as `colorize_pixels` takes."""
-    if upsampling not in get_args(Upsampling):
-        raise ValueError(f'upsampling must be one of {", ".join(get_args(Upsampling))}, but got {upsampling!r}')
-    if not (0 <= saturation < math.inf):
-        raise ValueError(f'saturation must be at least 0 and finite, but got {saturation}')
-    if not 0 <= strength <= 1:
-        raise ValueError(f'strength must lie in 0..1, but got {strength}')
-
-
-def _validate(photo_pixels: np.ndarray, ab: Tensor) -> None:
-    if photo_pixels.ndim != 3 or photo_pixels.shape[2] != 3 or not photo_pixels.size:
-        raise ValueError(f'photo_pixels must have shape (H, W, 3), but got {photo_pixels.shape}')
-    if photo_pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f'photo_pixels must be uint8 or uint16, but got {photo_pixels.dtype}')
+def _validate(box: tuple[int, int, int, int], ab: Tensor, mask: Tensor | None, size: tuple[int, ...]) -> None:
+    """Checks a part of a photograph of this (height, width)."""
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= size[1] and 0 <= y0 < y1 <= size[0]):
+        raise ValueError(f'the box of a patch must lie in the photo of size {size}, but got {box}')
+    if mask is not None and mask.shape != (y1 - y0, x1 - x0):
+        raise ValueError(
+            f'the mask of a patch must have the size of its box, {(y1 - y0, x1 - x0)}, but got {tuple(mask.shape)}'
+        )
     if ab.ndim != 3 or ab.shape[0] != 2 or not ab.numel():
         raise ValueError(f'ab must have shape (2, h, w), but got {tuple(ab.shape)}')
     if not ab.isfinite().all():

@@ -13,14 +13,14 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
-from insta_colorization.apis.inferencer import ColorizationInferencer, resolve_device
-from insta_colorization.apis.jobs import Job
+from insta_colorization.apis import ColorizationInferencer, Predictor
 from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
 from insta_colorization.colorspace import pixel_lightness
 from insta_colorization.detectors import CachedDetector
 from insta_colorization.imaging.photo import ImageReadError, read_photo, write_photo
 from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS
+from insta_colorization.utils.device import resolve_device
 
 BOXES = [[4.0, 2.0, 30.0, 40.0], [20.0, 10.0, 60.0, 44.0]]
 
@@ -75,14 +75,15 @@ class TestConstruction:
         assert isinstance(plain, BaseInferencer)
 
     def test_the_checkpoint_decides_which_networks_there_are(self, plain, fused):
-        assert (plain.fused, fused.fused) == (False, True)
+        assert plain.model.networks == ('image_net',)
+        assert fused.model.networks == ('image_net', 'instance_net', 'fusion_net')
 
     def test_shipped_weights_by_default(self):
         inferencer = ColorizationInferencer(device='cpu')
 
         assert inferencer.cfg.filename.endswith(f'{DEFAULT_CONFIG}.py')
-        assert inferencer.fused
-        assert inferencer.input_size == 128
+        assert 'instances' in inferencer.model.uses
+        assert inferencer.predictor.input_size == 128
 
     def test_weights_of_anyone_are_decoded_and_sized_as_the_paper_does(self, fused_weights, tmp_path):
         bare = tmp_path / 'bare.safetensors'
@@ -91,7 +92,7 @@ class TestConstruction:
         inferencer = ColorizationInferencer(weights=bare, device='cpu')
 
         assert type(inferencer.model.decoder).__name__ == 'RegressionDecoder'
-        assert inferencer.input_size == 256
+        assert inferencer.predictor.input_size == 256
 
     def test_metadata_comes_before_the_config(self, image_weights, tmp_path):
         decoder = json.dumps({'type': 'AnnealedMeanDecoder', 'temperature': 0.5})
@@ -101,7 +102,7 @@ class TestConstruction:
 
         inferencer = ColorizationInferencer('insta_full_cocostuff_256x256', path, device='cpu')
 
-        assert inferencer.input_size == 32
+        assert inferencer.predictor.input_size == 32
         assert inferencer.model.decoder.temperature == 0.5
         assert inferencer.model.mask_centre == 0
 
@@ -109,7 +110,7 @@ class TestConstruction:
     def test_config_objects(self, kind, image_weights):
         config = kind({'model': {'type': 'ImageColorizer'}, 'input_size': 16})
 
-        assert ColorizationInferencer(config, image_weights, 'cpu').input_size == 64
+        assert ColorizationInferencer(config, image_weights, 'cpu').predictor.input_size == 64
 
     @pytest.mark.parametrize(
         ('arguments', 'message'),
@@ -150,7 +151,7 @@ class TestConstruction:
         inferencer([textured(), textured()])
 
         (line,) = [message for message in caplog.messages if 'photos are coloured by' in message]
-        assert f'photos are coloured by the fused network, {words}, in float32' in line
+        assert f'photos are coloured by the fusion_net, {words}, in float32' in line
 
     def test_auto_device_exists(self):
         assert resolve_device('auto') == ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -226,13 +227,6 @@ class TestInputs:
         assert sample.pred_ab.shape == (2, 64, 64)
         assert len(sample.instances) == 2
 
-    def test_pipeline_and_preprocess_keep_mmengines_contract(self, fused):
-        (batch,) = fused.preprocess([textured(), textured(30, 70)], batch_size=2)
-
-        samples = fused.forward(batch)
-
-        assert [tuple(sample.pred_ab.shape) for sample in samples] == [(2, 64, 64)] * 2
-
     @pytest.mark.parametrize(
         ('arguments', 'message'),
         [
@@ -251,10 +245,76 @@ class TestInputs:
         ],
     )
     def test_bad_arguments_are_met_before_the_first_photo(self, plain, arguments, message, monkeypatch):
-        monkeypatch.setattr(Job, 'load', lambda job: pytest.fail('a photo was read'))
+        monkeypatch.setattr(Predictor, 'read', lambda *args: pytest.fail('a photo was read'))
 
         with pytest.raises(ValueError, match=message):
             plain(textured(), **{'on_error': 'collect', **arguments})
+
+
+class TestStepByStep:
+    """What mmengine's own inferencers promise (its `tests/test_infer`): each step alone gives what the call gives."""
+
+    @pytest.mark.parametrize(
+        'given',
+        [
+            pytest.param(lambda album: album, id='folder'),
+            pytest.param(str, id='folder as text'),
+            pytest.param(lambda album: sorted(map(str, album.iterdir())), id='paths'),
+            pytest.param(lambda album: [read_photo(path).pixels for path in sorted(album.iterdir())], id='arrays'),
+            pytest.param(lambda album: sorted(map(str, album.iterdir()))[0], id='one path'),
+        ],
+    )
+    @pytest.mark.parametrize('batch_size', [1, 3])
+    def test_steps_give_what_the_call_gives(self, fused, album, given, batch_size):
+        inputs = given(album)
+        expected = fused(inputs, batch_size=batch_size, saturation=1.5)
+
+        batches = list(fused.preprocess(inputs, batch_size=batch_size))
+        preds = [sample for batch in batches for sample in fused.forward(batch)]
+        pictures = fused.visualize(inputs, preds, saturation=1.5)
+        result = fused.postprocess(preds, pictures)
+
+        count = len(expected['predictions'])
+        assert [len(batch['data_samples']) for batch in batches] == [
+            min(batch_size, count - first) for first in range(0, count, batch_size)
+        ]
+        assert result['predictions'] == expected['predictions']
+        for one, other in zip(result['visualization'], expected['visualization'], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_inputs_to_list_expands_folders_once(self, fused, album):
+        listed = fused._inputs_to_list(str(album))
+
+        assert [Path(job.name).name for job in listed] == ['1.png', '2.png', '3.png', '4.png']
+        assert fused._inputs_to_list(listed) == listed
+        assert len(list(fused.preprocess(listed, batch_size=2))) == 2
+
+    def test_pipeline_packs_one_photo(self, fused):
+        data = fused.pipeline(textured())
+
+        assert data['inputs']['image'].shape == (3, 64, 64)
+        assert len(data['data_samples'].instances) == 2
+        (sample,) = fused.forward(fused.collate_fn([data]), show_fusion=['3'])
+        assert sample.pred_ab.shape == (2, 64, 64)
+        assert 'conv3' in sample.fusion_shares
+
+    def test_samples_instead_of_records(self, fused):
+        (batch,) = fused.preprocess(textured())
+        preds = fused.forward(batch)
+
+        result = fused.postprocess(preds, [], return_datasamples=True)
+
+        assert result['predictions'] == preds
+
+    def test_arguments_are_dispatched_by_name(self, fused):
+        assert fused._dispatch_kwargs(show_fusion=['3'], saturation=2.0) == (
+            {},
+            {'show_fusion': ['3']},
+            {'saturation': 2.0},
+            {},
+        )
+        with pytest.raises(ValueError, match='unknown argument'):
+            fused._dispatch_kwargs(saturated=2.0)
 
 
 class TestColour:
@@ -340,14 +400,14 @@ class TestBatches:
             torch.testing.assert_close(one.pred_ab, other.pred_ab, atol=1e-5, rtol=0)
 
     def test_a_batch_that_fails_is_done_one_by_one(self, plain, album, monkeypatch, caplog):
-        forward = plain.forward
+        forward = plain.predictor.forward
 
-        def out_of_memory(inputs, **kwargs):
+        def out_of_memory(inputs, *args):
             if len(inputs['data_samples']) > 1:
                 raise RuntimeError('not enough memory')
-            return forward(inputs, **kwargs)
+            return forward(inputs, *args)
 
-        monkeypatch.setattr(plain, 'forward', out_of_memory)
+        monkeypatch.setattr(plain.predictor, 'forward', out_of_memory)
 
         records = plain(album, batch_size=4, on_error='collect')['predictions']
 
@@ -355,13 +415,13 @@ class TestBatches:
         assert 'a batch of 4 photos failed and is done one by one: not enough memory' in caplog.text
 
     def test_crop_budget_closes_a_batch_early(self, fused, album, monkeypatch):
-        forward, sizes = fused.forward, []
+        forward, sizes = fused.predictor.forward, []
 
-        def counted(inputs, **kwargs):
+        def counted(inputs, *args):
             sizes.append((len(inputs['inputs']['image']), sum(len(crops) for crops in inputs['inputs']['crops'])))
-            return forward(inputs, **kwargs)
+            return forward(inputs, *args)
 
-        monkeypatch.setattr(fused, 'forward', counted)
+        monkeypatch.setattr(fused.predictor, 'forward', counted)
 
         fused(album, batch_size=4, crop_budget=6)
 
@@ -476,7 +536,7 @@ class TestInstances:
 
     def test_detector_does_not_run_where_nothing_needs_it(self, image_weights, monkeypatch, tmp_path):
         monkeypatch.setattr(
-            'insta_colorization.apis.inferencer.build_detector', lambda *args, **kwargs: pytest.fail('it was built')
+            'insta_colorization.apis.predictor.build_detector', lambda *args, **kwargs: pytest.fail('it was built')
         )
         inferencer = ColorizationInferencer(weights=image_weights, device='cpu')
 
@@ -485,7 +545,7 @@ class TestInstances:
     @pytest.mark.parametrize('wish', ['show_instances', 'save_json'])
     def test_detector_runs_where_someone_wants_to_see_its_boxes(self, image_weights, monkeypatch, tmp_path, wish):
         detector = Boxes()
-        monkeypatch.setattr('insta_colorization.apis.inferencer.build_detector', lambda *args, **kwargs: detector)
+        monkeypatch.setattr('insta_colorization.apis.predictor.build_detector', lambda *args, **kwargs: detector)
         inferencer = ColorizationInferencer(weights=image_weights, device='cpu')
 
         (record,) = inferencer(textured(), out_dir=tmp_path, **{wish: True})['predictions']
@@ -606,16 +666,16 @@ class TestFiles:
         (tmp_path / 'film').mkdir()
         for number in range(24):
             write_photo(textured(8, 8, seed=number), tmp_path / 'film' / f'{number}.png')
-        load, alive, counts = Job.load, weakref.WeakSet(), []
+        read, alive, counts = plain.predictor.read, weakref.WeakSet(), []
 
-        def counted(job: Job):
-            photo = load(job)
+        def counted(source, name):
+            photo = read(source, name)
             alive.add(photo)
             gc.collect()
             counts.append(len(alive))
             return photo
 
-        monkeypatch.setattr(Job, 'load', counted)
+        monkeypatch.setattr(plain.predictor, 'read', counted)
         gc.freeze()  # so that `collect` looks at what is new alone
 
         try:
@@ -656,26 +716,26 @@ class TestFailures:
     @pytest.mark.parametrize(
         ('step', 'height'),
         [
-            ('read', lambda job: read_photo(job.name).size[0]),
-            ('find', lambda photos, jobs: photos[0].size[0]),
-            ('pack', lambda job, photo, instances: photo.size[0]),
-            ('forward', lambda inputs, **_: inputs['data_samples'][0].instances.image_size[0, 0]),
-            ('visualize', lambda photos, *_, **__: photos[0].size[0]),
-            ('postprocess', lambda pairs, *_, **__: pairs[0][0].photo.size[0]),
+            ('read', lambda source, name: read_photo(name).size[0]),
+            ('find', lambda photos, names: photos[0].size[0]),
+            ('pack', lambda photo, request, name: photo.size[0]),
+            ('forward', lambda inputs, *_: inputs['data_samples'][0].image_size[0]),
+            ('render', lambda photo, *_: photo.size[0]),
+            ('describe', lambda sample: sample.image_size[0]),
         ],
-        ids=['read', 'find', 'pack', 'forward', 'visualize', 'postprocess'],
+        ids=['read', 'find', 'pack', 'forward', 'render', 'describe'],
     )
     def test_nobody_foresaw_are_named_by_type_and_traced_on_request(
         self, fused, album, monkeypatch, caplog, step, height, workers
     ):
-        real = getattr(fused, step)
+        real = getattr(fused.predictor, step)
 
         def fails_at_the_second(*args, **kwargs):
             if height(*args, **kwargs) == 42:
                 raise IndexError('out of\nrange')
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(fused, step, fails_at_the_second)
+        monkeypatch.setattr(fused.predictor, step, fails_at_the_second)
         caplog.set_level(logging.DEBUG, 'insta_colorization')
 
         records = fused(album, on_error='collect', workers=workers)['predictions']
@@ -686,17 +746,37 @@ class TestFailures:
 
     @pytest.mark.parametrize('workers', [0, 2])
     def test_of_a_library_that_lacks_are_not_the_photos(self, plain, album, monkeypatch, workers):
-        def lacks(job):
+        def lacks(source, name):
             raise ImportError('pip install it')
 
-        monkeypatch.setattr(plain, 'read', lacks)
+        monkeypatch.setattr(plain.predictor, 'read', lacks)
 
         with pytest.raises(ImportError, match='pip install it'):
             plain(album, on_error='collect', workers=workers)
 
 
-@pytest.mark.parametrize('show', [False, True])
-def test_progress_bar_stays_out_of_pipes(image_weights, show, capfd):
-    ColorizationInferencer(weights=image_weights, device='cpu', show_progress=show)(textured())
+class TestProgress:
+    @pytest.mark.parametrize('workers', [0, 2])
+    def test_is_told_photo_by_photo(self, plain, album, tmp_path, workers):
+        (album / '2.png').write_bytes(b'')
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out' / '4.png').write_text('mine')
+        told = []
 
-    assert capfd.readouterr() == ('', '')
+        plain(
+            album,
+            out_dir=tmp_path / 'out',
+            on_error='collect',
+            workers=workers,
+            on_progress=lambda *counts: told.append(counts),
+        )
+
+        assert told == sorted(told)
+        assert told[-1] == (4, 4)
+        assert len(told) >= 2
+
+    @pytest.mark.parametrize('show', [False, True])
+    def test_bar_stays_out_of_pipes(self, image_weights, show, capfd):
+        ColorizationInferencer(weights=image_weights, device='cpu', show_progress=show)(textured())
+
+        assert capfd.readouterr() == ('', '')

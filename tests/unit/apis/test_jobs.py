@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insta_colorization.apis.jobs import natural_key, plan
+from insta_colorization.apis.jobs import load, natural_key, plan
 from insta_colorization.imaging.photo import ImageReadError, write_photo
 
 GRAY = np.full((4, 6), 128, np.uint8)
@@ -63,7 +63,7 @@ class TestInputs:
         jobs = plan([GRAY, GRAY])
 
         assert [job.name for job in jobs] == ['array 0', 'array 1']
-        assert jobs[0].load().size == (4, 6)
+        assert load(jobs[0].source).size == (4, 6)
 
     def test_no_inputs_no_jobs(self):
         assert plan([]) == []
@@ -204,7 +204,7 @@ class TestUrl:
         (job,) = plan([f'{server}/my%20photo.png?size=1'], tmp_path / 'out', suffix='same')
 
         assert job.target == tmp_path / 'out' / 'my photo.png'
-        assert job.load().size == (4, 6)
+        assert load(job.source).size == (4, 6)
 
     def test_without_a_name(self, tmp_path, server):
         (job,) = plan([server], tmp_path, suffix='same')
@@ -216,10 +216,10 @@ class TestUrl:
         (job,) = plan([f'{server}/{name}'])
 
         with pytest.raises(ImageReadError, match=f'cannot read http.*{name}: .+'):
-            job.load()
+            load(job.source)
 
     def test_of_no_server(self):
         (job,) = plan(['http://127.0.0.1:9/a.png'])
 
         with pytest.raises(ImageReadError, match=r'cannot read .*a\.png: .*refused'):
-            job.load()
+            load(job.source)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from insta_colorization.apis.jobs import Job
-from insta_colorization.apis.pipeline import Failures, Pace, Prepared, Steps, batches, convey
+from insta_colorization.apis.pipeline import Failures, Prepared, Steps, batches, convey
 from insta_colorization.imaging.photo import Photo
 from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.utils.options import PaceOptions
 
 PATIENCE = 20
 PHOTO = Photo.from_array(np.zeros((4, 4), np.uint8))
@@ -21,7 +22,7 @@ def jobs(count: int) -> list[Job]:
 
 
 def prepared(job: Job, crops: int = 0) -> Prepared:
-    return Prepared(job, PHOTO, Instances.empty((4, 4)), {'inputs': {'crops': [None] * crops}})
+    return Prepared(job, PHOTO, {'inputs': {'crops': [None] * crops}})
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Log:
 def test_every_photo_is_done_in_order_and_in_batches(threads, count, batch_size):
     log = Log()
 
-    done = list(convey(jobs(count), log.steps(), Pace(batch_size), threads, Failures(collect=False)))
+    done = list(convey(jobs(count), log.steps(), PaceOptions(batch_size=batch_size), threads, Failures(collect=False)))
 
     names = [str(number) for number in range(count)]
     assert [item.result['name'] for item in done] == names
@@ -87,17 +88,21 @@ def test_reading_and_finishing_go_on_while_the_networks_run():
 
     steps = Log().steps(read=read, color=color, finish=finish)
 
-    assert len(list(convey(jobs(8), steps, Pace(), 2, Failures(collect=False)))) == 8
+    assert len(list(convey(jobs(8), steps, PaceOptions(), 2, Failures(collect=False)))) == 8
 
 
 @pytest.mark.parametrize(
     ('crops', 'pace', 'expected'),
     [
-        pytest.param([0] * 5, Pace(2), [2, 2, 1], id='batch size alone'),
-        pytest.param([4, 4, 4, 4, 4], Pace(8, crop_budget=8), [2, 2, 1], id='budget'),
-        pytest.param([1, 99, 1, 1], Pace(8, crop_budget=8), [1, 1, 2], id='over the budget by itself'),
-        pytest.param([8, 0, 0, 1], Pace(8, crop_budget=8), [3, 1], id='photos without instances are free'),
-        pytest.param([], Pace(8), [], id='none'),
+        pytest.param([0] * 5, PaceOptions(batch_size=2), [2, 2, 1], id='batch size alone'),
+        pytest.param([4, 4, 4, 4, 4], PaceOptions(batch_size=8, crop_budget=8), [2, 2, 1], id='budget'),
+        pytest.param(
+            [1, 99, 1, 1], PaceOptions(batch_size=8, crop_budget=8), [1, 1, 2], id='over the budget by itself'
+        ),
+        pytest.param(
+            [8, 0, 0, 1], PaceOptions(batch_size=8, crop_budget=8), [3, 1], id='photos without instances are free'
+        ),
+        pytest.param([], PaceOptions(batch_size=8), [], id='none'),
     ],
 )
 def test_a_batch_closes_before_it_has_too_many_crops(crops, pace, expected):
@@ -115,7 +120,7 @@ def test_of_a_batch_that_fails_only_the_photo_at_fault_is_lost(step, caplog):
             raise ValueError('odd photo')
         return getattr(log, step)(*(argument for argument in (items, jobs) if argument is not None))
 
-    done = list(convey(jobs(4), log.steps(**{step: all_but_one}), Pace(4), 2, failures))
+    done = list(convey(jobs(4), log.steps(**{step: all_but_one}), PaceOptions(batch_size=4), 2, failures))
 
     assert [item.job.name for item in done] == ['0', '2', '3']
     assert list(failures.reasons.values()) == ['1: odd photo']
@@ -133,7 +138,7 @@ def test_of_a_batch_that_fails_only_the_photo_at_fault_is_lost(step, caplog):
 )
 def test_bad_pace(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Pace(**arguments)
+        PaceOptions(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +147,4 @@ def test_bad_pace(arguments, message):
 def test_one_photo_needs_no_threads(monkeypatch, workers, photos, expected):
     monkeypatch.setattr('os.cpu_count', lambda: 64)
 
-    assert Pace(workers=workers).threads(photos) == expected
+    assert PaceOptions(workers=workers).threads(photos) == expected

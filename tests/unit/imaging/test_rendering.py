@@ -11,7 +11,7 @@ from skimage import data
 from skimage.color import lab2lch, rgb2lab
 
 from insta_colorization.imaging import rendering
-from insta_colorization.imaging.rendering import colorize_pixels, guided_coefficients
+from insta_colorization.imaging.rendering import Patch, colorize_pixels, guided_coefficients
 
 
 def lab_of(pixels: np.ndarray) -> np.ndarray:
@@ -181,6 +181,73 @@ def test_input_is_left_alone() -> None:
     assert torch.equal(ab, kept_ab)
 
 
+def flat(a: float, b: float) -> np.ndarray:
+    """(2, 4, 4) of one colour in Lab units, in network units."""
+    return np.broadcast_to(np.array([a, b], np.float32)[:, None, None] / 110, (2, 4, 4))
+
+
+class TestPatches:
+    SOURCE = np.full((50, 70, 3), 33000, np.uint16)
+
+    @pytest.mark.parametrize('rows', [7, 1000], ids=['strips', 'whole'])
+    def test_lie_over_the_base_the_last_on_top(self, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rendering, '_STRIP_PIXELS', rows * 70)
+        mask = np.zeros((20, 30))
+        mask[:, :10], mask[:, 10:20] = 1, 0.5
+        patches = [Patch((10, 5, 40, 25), flat(20, 0), mask), Patch((10, 5, 15, 10), flat(0, 20))]
+        expected = np.broadcast_to([-10.0, -10.0], (50, 70, 2)).copy()
+        expected[5:25, 10:20], expected[5:25, 20:30] = (20, 0), (5, -5)
+        expected[5:10, 10:15] = (0, 20)
+
+        lab = lab_of(colorize_pixels(self.SOURCE, flat(-10, -10), patches=patches))
+
+        np.testing.assert_allclose(lab[..., 1:], expected, atol=0.02)
+
+    @pytest.mark.parametrize('upsampling', ['guided', 'bilinear'])
+    def test_over_the_whole_photo_is_the_base(self, upsampling: str) -> None:
+        source, ab = photo(np.uint8), random_ab(0.4)
+        over = colorize_pixels(source, flat(9, 9), patches=[Patch((0, 0, 201, 300), ab)], upsampling=upsampling)
+        np.testing.assert_array_equal(over, colorize_pixels(source, ab, upsampling=upsampling))
+
+    def test_follow_the_edges_of_their_own_part(self) -> None:
+        source, ab = photo(np.uint8), torch.from_numpy(random_ab(0.3, (32, 32)))
+        box = (40, 60, 140, 200)
+        result = colorize_pixels(source, flat(0, 0), patches=[Patch(box, ab)])
+        np.testing.assert_array_equal(result[60:200, 40:140], colorize_pixels(source[60:200, 40:140], ab))
+
+    @pytest.mark.parametrize(
+        ('patch', 'message'),
+        [
+            pytest.param(((0, 0, 71, 9), flat(0, 0)), r'size \(50, 70\), but got \(0, 0, 71, 9\)', id='outside'),
+            pytest.param(((5, 0, 5, 9), flat(0, 0)), r'but got \(5, 0, 5, 9\)', id='no area'),
+            pytest.param(((0, 0, 8, 9), flat(0, 0)[:1]), r'but got \(1, 4, 4\)', id='one channel'),
+            pytest.param(((0, 0, 8, 9), flat(0, 0), np.ones((8, 9))), r'\(9, 8\), but got \(8, 9\)', id='mask'),
+        ],
+    )
+    def test_bad_input_is_named(self, patch: tuple, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            colorize_pixels(self.SOURCE, flat(0, 0), patches=[Patch(*patch)])
+
+
+def test_clipping_changes_lightness_where_compressing_does_not() -> None:
+    source, ab = photo(np.uint8), random_ab(2.0)
+    compressed, clipped = (lab_of(colorize_pixels(source, ab, gamut=gamut)) for gamut in ('compress', 'clip'))
+    lightness = lab_of(source)[..., 0]
+    assert np.abs(compressed[..., 0] - lightness).mean() < 0.3 < 3 < np.abs(clipped[..., 0] - lightness).mean()
+    fits = random_ab(0.05)
+    pair = [colorize_pixels(np.full((40, 40, 3), 120, np.uint8), fits, gamut=gamut) for gamut in ('compress', 'clip')]
+    np.testing.assert_array_equal(*pair)
+
+
+def test_curve_decides_chroma_and_leaves_hue() -> None:
+    source, ab = np.full((40, 40, 3), 33000, np.uint16), random_ab(0.3)
+    plain = lab2lch(lab_of(colorize_pixels(source, ab)))
+    curved = lab2lch(lab_of(colorize_pixels(source, ab, curve=lambda chroma: chroma.clamp(max=10))))
+    np.testing.assert_allclose(curved[..., 1], plain[..., 1].clip(max=10), atol=0.02)
+    grey = colorize_pixels(source, ab * 0, curve=lambda chroma: chroma + 5)
+    assert np.ptp(grey.astype(int), axis=2).max() <= 6  # what has no hue stays grey
+
+
 PIXELS, AB = np.zeros((4, 5, 3), np.uint8), np.zeros((2, 8, 8), np.float32)
 
 
@@ -194,6 +261,7 @@ PIXELS, AB = np.zeros((4, 5, 3), np.uint8), np.zeros((2, 8, 8), np.float32)
         pytest.param(PIXELS, AB[:1], {}, r'got \(1, 8, 8\)', id='one_channel'),
         pytest.param(PIXELS, AB * np.nan, {}, '128 of 128 values are not', id='nan'),
         pytest.param(PIXELS, AB, {'upsampling': 'cubic'}, "guided, bilinear, but got 'cubic'", id='upsampling'),
+        pytest.param(PIXELS, AB, {'gamut': 'none'}, "compress, clip, but got 'none'", id='gamut'),
         pytest.param(PIXELS, AB, {'saturation': -1}, 'at least 0 and finite, but got -1', id='saturation'),
         pytest.param(PIXELS, AB, {'saturation': float('nan')}, 'but got nan', id='saturation_nan'),
         pytest.param(PIXELS, AB, {'strength': 1.5}, r'lie in 0\.\.1, but got 1\.5', id='strength'),

@@ -1,0 +1,123 @@
+"""Many photos to results: those that have one already are skipped, the others go through the pipeline."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from insta_colorization.imaging.photo import Photo
+from insta_colorization.models.insta.inspection import fusion_rows
+from insta_colorization.structures import ColorizationSample, Instances, Request
+from insta_colorization.utils.options import ColourOptions, PaceOptions, ResultOptions
+
+from .jobs import Job
+from .pipeline import Failures, Prepared, Steps, convey
+from .predictor import Predictor
+from .results import ResultWriter, make_folder
+
+OnError = Literal['raise', 'collect']
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a photo.
+
+    Attributes:
+        record: `photo`, `output`, `status` (done, skipped or failed); of those failed `reason`; of those done what
+            `Prediction.record` has.
+        sample: of those done, on the CPU, where samples are kept.
+        pixels: the picture of those done that were not written.
+    """
+
+    record: dict[str, Any]
+    sample: ColorizationSample | None = None
+    pixels: np.ndarray | None = None
+
+
+def color_album(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    results: ResultOptions,
+    colour: ColourOptions,
+    pace: PaceOptions,
+    on_error: OnError = 'raise',
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+    keep_samples: bool = False,
+) -> list[Outcome]:
+    """Colours photos; when they are written, memory does not grow with their number.
+
+    What is wrong with the arguments, the detector or the output folder is raised before the first photo.
+
+    Args:
+        predictor: colours them.
+        jobs: the photos, from `plan`.
+        results: what is written; photos without a target are returned instead.
+        colour: how colours get onto photos.
+        pace: how much is done at once.
+        on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
+        on_progress: called with the number of photos that are done, skipped or failed and the number of all.
+        keep_samples: whether outcomes have their samples, which take memory for each photo.
+
+    Returns:
+        What became of each photo, in order.
+
+    Raises:
+        FileNotFoundError: a file that the detector needs is missing.
+        OSError: the output folder cannot be written.
+        ValueError: an argument is out of range, or, with 'raise', a photo cannot be coloured.
+    """
+    if on_error not in ('raise', 'collect'):
+        raise ValueError(f"on_error must be 'raise' or 'collect', but got {on_error!r}")
+    fusion_rows(predictor.model, results.show_fusion)
+    if results.out_dir is not None and any(job.target for job in jobs):
+        make_folder(Path(results.out_dir))
+    detect = predictor.detects or results.show_instances or results.save_json
+    if detect and jobs:
+        # One that looks boxes up is told all photos, so that it can say if none is there.
+        getattr(predictor.detector, 'check', lambda names: None)([job.name for job in jobs])
+    writer = ResultWriter(results.show_instances, results.save_json)
+
+    def read(job: Job) -> Photo:
+        return predictor.read(job.source, job.name)
+
+    def find(photos: list[Photo], jobs: list[Job]) -> list[Instances]:
+        if not detect:
+            return [Instances.empty(photo.size) for photo in photos]
+        return predictor.find(photos, [job.name for job in jobs])
+
+    def pack(job: Job, photo: Photo, instances: Instances) -> Prepared:
+        return Prepared(job, photo, predictor.pack(photo, Request(instances), job.name))
+
+    def color(items: list[Prepared]) -> list[ColorizationSample]:
+        return predictor.color([item.data for item in items], results.show_fusion, exact=colour.native_size)
+
+    def finish(item: Prepared, sample: ColorizationSample) -> Outcome:
+        prediction = predictor.finish(item.photo, sample, colour)
+        kept = sample.to('cpu') if keep_samples else None
+        if item.job.target is None:
+            return Outcome(prediction.record, kept, prediction.pixels)
+        return Outcome(writer.write(prediction, item.job.target), kept)
+
+    failures = Failures(collect=on_error == 'collect')
+    done: dict[Job, Outcome] = {}
+
+    def missing(job: Job) -> bool:
+        if job.target is None or results.overwrite or not job.target.is_file():
+            return True
+        done[job] = Outcome(_record(job, 'skipped'))
+        return False
+
+    steps = Steps(read, find, pack, color, finish)
+    for job, outcome in convey(filter(missing, jobs), steps, pace, pace.threads(len(jobs)), failures):
+        done[job] = outcome
+        on_progress(len(done) + len(failures.reasons), len(jobs))
+    for job, reason in failures.reasons.items():
+        done[job] = Outcome(_record(job, 'failed') | {'reason': reason})
+    on_progress(len(done), len(jobs))
+    return [done[job] for job in jobs]
+
+
+def _record(job: Job, status: str) -> dict[str, Any]:
+    return {'photo': job.name, 'output': None if job.target is None else str(job.target), 'status': status}

@@ -1,0 +1,357 @@
+"""One photo and one request to one picture."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from PIL import Image
+from torch import Tensor
+
+from insta_colorization.checkpoints import load_checkpoint
+from insta_colorization.detectors import InstanceDetector, build_detector
+from insta_colorization.detectors.selection import select
+from insta_colorization.imaging.photo import Photo, Source
+from insta_colorization.imaging.rendering import colorize_pixels
+from insta_colorization.models.decoders import parse_decoder
+from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
+from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size
+from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
+from insta_colorization.utils.device import resolve_device, resolve_precision
+from insta_colorization.utils.options import ColourOptions, NetworkOptions, ObjectOptions, Precision
+
+from .build import colorizer_for
+from .jobs import load
+
+logger = logging.getLogger(__name__)
+
+Weights = str | Path | Sequence[str | Path]
+Boxes = np.ndarray | Tensor | Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What became of one photo.
+
+    Attributes:
+        source: the photo that was coloured.
+        pixels: the picture, (H, W, 3) RGB in the photo's own size and depth.
+        sample: `pred_ab` (2, S, S) in network units and the `instances` that were used.
+        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes` and `scores`, as JSON
+            takes them.
+    """
+
+    source: Photo
+    pixels: np.ndarray
+    sample: ColorizationSample
+    record: dict[str, Any]
+
+    @property
+    def instances(self) -> Instances:
+        """The instances of the photo that were used."""
+        return self.sample.instances
+
+    @property
+    def photo(self) -> Photo:
+        """The picture with all that the photo carried, for `write_photo` and `encode_photo`."""
+        if self.pixels.shape == self.source.pixels.shape:
+            return self.source.with_pixels(self.pixels)
+        alpha = self.source.alpha
+        if alpha is not None:  # the published pictures have a size and a depth of their own
+            small = Image.fromarray(Photo.from_array(alpha).rgb8[..., 0])
+            size = self.pixels.shape[1], self.pixels.shape[0]
+            alpha = np.asarray(small.resize(size, Image.Resampling.BILINEAR))
+        return replace(self.source, pixels=self.pixels, alpha=alpha, is_colour=True)
+
+
+class Predictor:
+    """Colours photos.
+
+    ```python
+    predictor = Predictor()  # the shipped weights; weights=FILE_OR_FOLDER takes any known layout
+    picture = predictor.predict('photo.jpg').pixels  # (H, W, 3) RGB at the photo's own size and depth
+    mine = predictor.predict(array, instances=[[10, 20, 200, 300]], saturation=1.2)
+    data = encode_photo(mine.photo, '.png')
+    ```
+
+    Args:
+        config: by path, recipe name or object; None for that of the shipped weights or, with other weights, for the
+            paper's.
+        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped ones.
+            The checkpoint decides which networks there are and how wide they are, whatever the config says.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        detector: what finds the objects, see `build_detector`; None for 'auto', and then only where objects matter: a
+            checkpoint of the full-image network alone cannot use them.
+        score_thr: the lowest score of a usable instance; None for the detector's own.
+        max_instances: how many instances that were found in a photo are used, the best ones.
+        min_size: the shortest side of a usable instance, in pixels of the photo.
+        input_size: side of the squares that the networks see; None for what the weights are made for.
+        decoder: what turns the networks' outputs into colour, 'regression', 'regression:GAIN', 'annealed-mean' or
+            'annealed-mean:T' (see `parse_decoder`); None for what the checkpoint or the config says.
+        precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
+            else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
+
+    Attributes:
+        model: the colorizer, on its device.
+        input_size: side of the squares that the networks see.
+        dtype: what the networks compute in.
+
+    Raises:
+        ValueError: there is no such device, the checkpoint or the config cannot be used, or a number is out of range.
+        FileNotFoundError: there is no such config.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Mapping[str, Any] | Config | None = None,
+        weights: Weights | None = None,
+        device: str | torch.device = NetworkOptions.device,
+        detector: Any = ObjectOptions.detector,
+        *,
+        score_thr: float | None = ObjectOptions.score_thr,
+        max_instances: int = ObjectOptions.max_instances,
+        min_size: float = ObjectOptions.min_size,
+        input_size: int | None = NetworkOptions.input_size,
+        decoder: str | None = NetworkOptions.decoder,
+        precision: Precision = NetworkOptions.precision,
+    ) -> None:
+        self.objects = ObjectOptions(
+            detector=detector, score_thr=score_thr, max_instances=max_instances, min_size=min_size
+        )
+        self.device = torch.device(resolve_device(str(device)))
+        self.config = load_config(config or (DEFAULT_CONFIG if weights is None else PUBLISHED_CONFIG))
+        self.dtype = resolve_precision(precision, str(self.device))
+        self._exact_dtype = torch.float32 if precision == 'auto' else self.dtype
+        checkpoint = load_checkpoint(weights or DEFAULT_WEIGHTS)
+        parsed = None if decoder is None else parse_decoder(decoder)
+        self.model = colorizer_for(checkpoint, self.config.model, parsed).to(self.device)
+        # Batches are copied to a GPU while it works on the one before.
+        self.model.data_preprocessor._non_blocking = self.device.type == 'cuda'
+        made_for = int(checkpoint.metadata.get('input_size') or self.config.get('input_size') or self.model.native_size)
+        self.input_size = made_for if input_size is None else input_size
+        divisor = self.model.size_divisor
+        if self.input_size < divisor or self.input_size % divisor:
+            raise ValueError(f'input_size must be a positive multiple of {divisor}, but got {self.input_size}')
+        logger.info(
+            '%s: %s, width %g, at %d x %d; photos are coloured by the %s, decoded by %s, in %s',
+            checkpoint.path.name,
+            ', '.join(checkpoint.networks),
+            checkpoint.width,
+            self.input_size,
+            self.input_size,
+            self.model.networks[-1],
+            self.model.decoder.title(),
+            str(self.dtype).removeprefix('torch.'),
+        )
+        self._detector: InstanceDetector | None = None
+        self._said_colour = False
+        self._saying = Lock()
+
+    @property
+    def detects(self) -> bool:
+        """Whether objects are looked for in any case: when they are used, or a detector was named."""
+        return 'instances' in self.model.uses or self.objects.detector is not None
+
+    @property
+    def detector(self) -> InstanceDetector:
+        """What finds the objects, built when it is first needed."""
+        if self._detector is None:
+            spec = 'auto' if self.objects.detector is None else self.objects.detector
+            self._detector = build_detector(
+                spec,
+                str(self.device),
+                self.config.get('detector'),
+                masks='masks' in self.model.uses,
+                score_thr=self.objects.score_thr,
+            )
+        return self._detector
+
+    def predict(
+        self,
+        photo: Source,
+        instances: Instances | Boxes | None = None,
+        masks: np.ndarray | Tensor | None = None,
+        hints: Iterable[Hint] = (),
+        map: np.ndarray | None = None,
+        caption: str | None = None,
+        show_fusion: Sequence[str] = (),
+        **colour: Any,
+    ) -> Prediction:
+        """Colours one photo.
+
+        Args:
+            photo: path, URL, bytes of a file, `Photo`, image of Pillow's, or array (H, W), (H, W, 3) RGB or (H, W, 4).
+            instances: the photo's objects, or their boxes (R, 4) as x0, y0, x1, y1 in its pixels; the detector is then
+                not asked. Boxes that stick out are cut at the photo's edge.
+            masks: (R, H, W), not zero where an instance is; without instances their boxes are the masks' extents.
+            hints: colours at places of the photo.
+            map: (H, W) integers, the class of each pixel.
+            caption: a text that says which colours things have.
+            show_fusion: rows of the network whose fusion weights the sample keeps as `fusion_shares`.
+            colour: `native_size`, `upsampling`, `saturation`, `strength`, see `ColourOptions`.
+
+        Raises:
+            ImageReadError: there is no readable photo.
+            ValueError: an argument is out of range, does not fit the photo, or is nothing that the model can use.
+        """
+        options = ColourOptions(**colour)
+        source = self.read(photo)
+        found = _given(source.size, instances, masks)
+        request = Request(found, tuple(hints), map, caption)
+        self.check(request)
+        name = _name(photo)
+        if found is None:
+            (found,) = self.find([source], [name]) if self.detects else [Instances.empty(source.size)]
+            request = replace(request, instances=found)
+        (sample,) = self.color([self.pack(source, request, name)], show_fusion, exact=options.native_size)
+        return self.finish(source, sample, options)
+
+    def check(self, request: Request) -> None:
+        """Raises `ValueError` if a request holds what the model cannot use."""
+        if foreign := sorted(request.wishes - self.model.uses):
+            used = ', '.join(sorted(self.model.uses)) or 'the photo alone'
+            raise ValueError(f'{type(self.model).__name__} cannot use {", ".join(foreign)}: it uses {used}')
+
+    def read(self, photo: Source, name: str | None = None) -> Photo:
+        """Reads a photo and says, once, that colours are not used.
+
+        Raises:
+            ImageReadError: there is no readable photo.
+        """
+        read = load(photo)
+        with self._saying:
+            if read.is_colour and not self._said_colour:
+                self._said_colour = True
+                logger.warning('%s is in colour: only its lightness is used (said once)', name or _name(photo))
+        return read
+
+    def find(self, photos: Sequence[Photo], names: Sequence[str]) -> list[Instances]:
+        """Runs the detector on photos and selects the instances that are worth colouring on their own.
+
+        Raises:
+            ValueError: a box is unusable.
+        """
+        found = self.detector.detect([photo.rgb8 for photo in photos], names)
+        objects = self.objects
+        return [select(each, self.detector.score_thr, objects.min_size, objects.max_instances) for each in found]
+
+    def pack(self, photo: Photo, request: Request, name: str = '') -> dict[str, Any]:
+        """Makes the networks' data of one photo; may be called in any thread.
+
+        Args:
+            photo: what was read.
+            request: what is known and wanted of it, its instances above all.
+            name: what records call it.
+
+        Returns:
+            `inputs` and `data_samples` as the model's `pack` makes them.
+
+        Raises:
+            ValueError: something in the request has another size than the photo.
+        """
+        request.check_size(photo.size)
+        data = self.model.pack(photo.rgb8, request, self.input_size)
+        sample = data['data_samples']
+        sample.set_metainfo({'img_path': name, 'image_size': photo.size})
+        if 'instances' not in sample:
+            sample.instances = Instances.empty(photo.size) if request.instances is None else request.instances
+        if self.device.type == 'cuda':
+            data['inputs'] = {key: value.pin_memory() for key, value in data['inputs'].items()}
+        return data
+
+    def color(
+        self, data: Sequence[dict[str, Any]], show_fusion: Sequence[str] = (), exact: bool = False
+    ) -> list[ColorizationSample]:
+        """Runs the networks on the data of several photos, see `pack` and `forward`."""
+        return self.forward(pseudo_collate(data), show_fusion, exact)
+
+    @torch.inference_mode()
+    def forward(
+        self, inputs: dict[str, Any], show_fusion: Sequence[str] = (), exact: bool = False
+    ) -> list[ColorizationSample]:
+        """Runs the networks on a collated batch.
+
+        Args:
+            inputs: collated data of N photos, see `pack`.
+            show_fusion: rows of the network whose fusion weights to keep, such as 'conv3' or '3'.
+            exact: whether to compute in float32 unless another precision was asked for by name.
+
+        Returns:
+            N samples with `pred_ab` (2, S, S) in network units and, where asked for and there, `fusion_shares`.
+
+        Raises:
+            ValueError: a row is unknown, or nothing is fused.
+        """
+        dtype = self._exact_dtype if exact else self.dtype
+        batch = self.model.data_preprocessor(inputs)
+        rows = fusion_rows(self.model, show_fusion)
+        if not rows:
+            return self.model.predict(batch, dtype)
+        with recorded_shares(self.model, rows) as shares:
+            samples = self.model.predict(batch, dtype)
+        keep_shares(samples, shares)
+        return samples
+
+    def finish(self, photo: Photo, sample: ColorizationSample, colour: ColourOptions) -> Prediction:
+        """Joins the predicted colour with the photo's own lightness."""
+        return Prediction(photo, self.render(photo, sample, colour), sample, self.describe(sample))
+
+    def render(self, photo: Photo, sample: ColorizationSample, colour: ColourOptions) -> np.ndarray:
+        """The picture: (H, W, 3) RGB in the photo's size and depth, or the published code's with `native_size`."""
+        if colour.native_size:
+            return self.model.native_picture(photo.rgb8, sample, colour.saturation * colour.strength)
+        return colorize_pixels(
+            photo.pixels,
+            sample.pred_ab,
+            patches=sample.get('pred_patches', ()),
+            upsampling=colour.upsampling,
+            saturation=colour.saturation,
+            strength=colour.strength,
+        )
+
+    def describe(self, sample: ColorizationSample) -> dict[str, Any]:
+        """The record of a coloured photo, see `Prediction`."""
+        return {
+            'photo': sample.img_path,
+            'output': None,
+            'status': 'done',
+            'size': list(sample.image_size),
+            'network': self.model.network_for(sample),
+            'boxes': [[round(value, 2) for value in box] for box in sample.instances.boxes.tolist()],
+            'scores': [round(score, 4) for score in sample.instances.scores.tolist()],
+        }
+
+
+def _given(size: Size, instances: Instances | Boxes | None, masks: np.ndarray | Tensor | None) -> Instances | None:
+    """The instances that a user says there are in a photo of this size; None if nothing was said."""
+    if masks is None:
+        return Instances.clipped(instances, size) if not isinstance(instances, Instances | None) else instances
+    masks = torch.as_tensor(masks) != 0
+    if masks.ndim != 3 or tuple(masks.shape[1:]) != size:
+        raise ValueError(f'masks must have shape (R, {size[0]}, {size[1]}) as the photo, but got {tuple(masks.shape)}')
+    if instances is None:
+        instances = [_extent(mask, number) for number, mask in enumerate(masks)]
+    if not isinstance(instances, Instances):
+        return Instances.clipped(instances, size, masks=masks)
+    return instances.with_masks(masks)
+
+
+def _extent(mask: Tensor, number: int) -> list[int]:
+    """The smallest box around a mask (H, W)."""
+    rows, columns = (mask.any(dim=axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    if not rows:
+        raise ValueError(f'mask {number} is empty')
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def _name(photo: Source) -> str:
+    """What messages and records call a photo."""
+    named = photo.path if isinstance(photo, Photo) else photo
+    return str(named) if isinstance(named, str | os.PathLike) else 'photo'

@@ -1,0 +1,74 @@
+"""What is written of a photo that is done: the photo itself and what belongs to it, each file whole or not at all."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insta_colorization.fileio.files import write_whole
+from insta_colorization.imaging.photo import Photo, write_photo
+from insta_colorization.imaging.rendering import colorize_pixels
+from insta_colorization.visualization.sheets import fusion_sheet, sheet
+
+from .predictor import Prediction
+
+
+@dataclass(frozen=True)
+class ResultWriter:
+    """Writes results.
+
+    Attributes:
+        show_instances: whether to write a sheet (grey | result | boxes) as `<result>.instances.png`.
+        save_json: whether to write size, network, boxes and scores as `<result>.json`.
+    """
+
+    show_instances: bool = False
+    save_json: bool = False
+
+    def write(self, prediction: Prediction, target: Path) -> dict[str, Any]:
+        """Writes a photo and what belongs to it; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
+
+        Returns:
+            The photo's record, with its `output`.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        record = prediction.record | {'output': str(target)}
+        make_folder(target.parent)
+        for name, drawn in self._sheets(prediction).items():
+            write_photo(drawn, target.with_name(f'{target.name}.{name}.png'))
+        if self.save_json:
+            write_whole((json.dumps(record, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
+        # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
+        write_photo(prediction.photo, target)
+        return record
+
+    def _sheets(self, prediction: Prediction) -> dict[str, np.ndarray]:
+        """The sheets to look at, by the name that their files get."""
+        sheets, instances, shares = {}, prediction.instances, prediction.sample.get('fusion_shares')
+        if self.show_instances or shares:
+            gray = colorize_pixels(prediction.source.rgb8, np.zeros((2, 1, 1), np.float32), upsampling='bilinear')
+        if self.show_instances:
+            sheets['instances'] = sheet(gray, Photo(prediction.pixels).rgb8, instances)
+        if shares:
+            sheets['fusion'] = fusion_sheet(gray, instances, shares)
+        return sheets
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder to write to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = 'it is a file' if isinstance(error, FileExistsError) else error.strerror
+        raise OSError(f'cannot write to the folder {folder}: {reason}') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(f'cannot write to the folder {folder}: Permission denied')
