@@ -29,7 +29,7 @@ def shared() -> Path:
 @pytest.fixture(scope='session')
 def fused_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of all three networks, random, at a sixteenth of the width, for inputs of 64 x 64."""
-    from insta_colorization.checkpoints.io import save_checkpoint
+    from insta_colorization.checkpoints import save_checkpoint
 
     path = tmp_path_factory.mktemp('weights') / 'fused.safetensors'
     save_checkpoint(random_networks().state_dict(), path, metadata={'input_size': '64'})
@@ -39,7 +39,7 @@ def fused_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='session')
 def image_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the full-image network alone, otherwise like `fused_weights`."""
-    from insta_colorization.checkpoints.io import save_checkpoint
+    from insta_colorization.checkpoints import save_checkpoint
 
     path = tmp_path_factory.mktemp('weights') / 'image.safetensors'
     weights = {name: value for name, value in random_networks().state_dict().items() if name.startswith('image_net.')}

@@ -77,7 +77,7 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     from mmengine.dist import is_main_process
 
     from insta_colorization.apis.build import colorizer_for
-    from insta_colorization.checkpoints.io import load_checkpoint
+    from insta_colorization.checkpoints import load_checkpoint, register_reader
     from insta_colorization.engine.launchers import use_launcher
     from insta_colorization.engine.tester import Tester
     from insta_colorization.evaluation.baselines import GrayBaseline, TintBaseline, fit_tint
@@ -88,6 +88,7 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     baseline = TintBaseline if args.baseline == 'tint' else GrayBaseline
     model = colorizer_for(checkpoint, cfg.model, args.decoder) if checkpoint else baseline()
     use_launcher(cfg, args.launcher)
+    register_reader()
     tester = Tester(
         model,
         work_dir=cfg.work_dir,

@@ -89,7 +89,7 @@ def resume(cfg: Config, checkpoint: Path) -> None:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or is no checkpoint of a training.
     """
-    from insta_colorization.checkpoints.io import load_from_local
+    from insta_colorization.checkpoints import load_from_local
 
     if not checkpoint.is_file():
         raise FileNotFoundError(f'the checkpoint {checkpoint} to resume from does not exist')
@@ -179,11 +179,13 @@ def train(args: argparse.Namespace) -> None:
     """Trains."""
     from mmengine.runner import Runner
 
+    from insta_colorization.checkpoints import register_reader
     from insta_colorization.engine.launchers import use_launcher
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = training_config(args)
     use_launcher(cfg, args.launcher)
+    register_reader()
     Runner.from_cfg(cfg).train()
 
 

@@ -10,8 +10,8 @@ import skimage
 import torch
 
 from insta_colorization.apis.inferencer import ColorizationInferencer
-from insta_colorization.checkpoints.io import save_checkpoint
-from insta_colorization.checkpoints.layouts import identify
+from insta_colorization.checkpoints import save_checkpoint
+from insta_colorization.checkpoints.families import identify
 from insta_colorization.colorspace import from_network, lab_to_rgb
 from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import read_photo

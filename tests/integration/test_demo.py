@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.imaging.photo import read_photo, write_photo
 
 ROOT = Path(__file__).resolve().parents[2]

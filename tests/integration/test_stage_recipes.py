@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from insta_colorization.apis.inferencer import ColorizationInferencer
-from insta_colorization.checkpoints.io import load_checkpoint
+from insta_colorization.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / 'configs' / 'insta' / 'photos'
@@ -187,7 +187,7 @@ class TestAblations:
                 (coco / 'annotations' / f'instances_{name}.json').read_bytes()
             )
         trunk = ConfigDict(type='ColorizationBackbone', width=TINY)
-        from insta_colorization.checkpoints.io import save_checkpoint
+        from insta_colorization.checkpoints import save_checkpoint
         from insta_colorization.models import InstanceColorizer
 
         with torch.random.fork_rng():

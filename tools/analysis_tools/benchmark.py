@@ -175,7 +175,7 @@ def random_weights(config: str, path: Path) -> Path:
     """Writes random weights of a config's networks, whose features neither die nor grow."""
     import torch
 
-    from insta_colorization.checkpoints.io import save_checkpoint
+    from insta_colorization.checkpoints import save_checkpoint
     from insta_colorization.registry import build_model
     from insta_colorization.utils.configs import load_config
 

@@ -10,68 +10,43 @@ trained at and how their output is decoded. Prints the file's sha256, for its ca
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
-from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
-from insta_colorization.fileio.download import sha256
-from insta_colorization.models.decoders import parse_decoder
-from insta_colorization.utils.cli import Parser, run_command
+from insta_colorization.utils.cli import Command, Parser
 from insta_colorization.utils.configs import load_config
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def arguments(parser: Parser) -> None:
+    """Adds the arguments."""
     parser.add_argument('config', help='the config that trained the checkpoint, by path or name')
     parser.add_argument('checkpoint', help='what tools/train.py saved')
     parser.add_argument('out', type=Path, help='.safetensors file to write; an existing one is replaced')
     parser.add_argument('--decoder', help="regression[:GAIN] or annealed-mean[:T]; default: the config's")
-    parser.add_argument('--debug', action='store_true', help='show where an error came from')
-    return parser.parse_args(argv)
 
 
-def header(cfg: Config, decoder: str | None) -> dict[str, str]:
-    """What the file says about its weights.
-
-    Args:
-        cfg: the config that trained them.
-        decoder: see `parse_decoder`; None for the config's.
-
-    Raises:
-        ValueError: the config has no input size, or there is no such decoder.
-    """
-    if 'input_size' not in cfg:
-        raise ValueError(f'config {cfg.filename} has no `input_size`, but has {", ".join(cfg)}')
-    own = cfg.model.get('decoder') or {'type': 'RegressionDecoder'}
-    return {
-        'config': Path(cfg.filename).stem,
-        'input_size': str(cfg.input_size),
-        'decoder': json.dumps(dict(own) if decoder is None else parse_decoder(decoder)),
-        'mask_centre': str(cfg.model.get('mask_centre', 0.5)),
-    }
-
-
-def publish(args: argparse.Namespace) -> int:
-    """Writes the file and prints its sha256; returns the exit status.
+def publish(args: argparse.Namespace) -> None:
+    """Writes the file and prints its sha256.
 
     Raises:
         FileNotFoundError: there is no such config.
         ValueError: the config or the checkpoint cannot be used, or the file's ending is unknown.
     """
-    metadata = header(load_config(args.config), args.decoder)
-    (written,) = save_checkpoint(load_checkpoint(args.checkpoint).state_dict, args.out, metadata=metadata, half=True)
+    from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
+    from insta_colorization.fileio.download import sha256
+    from insta_colorization.models.decoders import parse_decoder
+
+    cfg = load_config(args.config)
+    if 'input_size' not in cfg:
+        raise ValueError(f'config {cfg.filename} has no `input_size`, but has {", ".join(cfg)}')
+    decoder = {} if args.decoder is None else {'decoder': json.dumps(parse_decoder(args.decoder))}
+    checkpoint = load_checkpoint(args.checkpoint)
+    trained = {'config': Path(cfg.filename).stem, 'input_size': str(cfg.input_size)}
+    metadata = {**trained, **checkpoint.family.metadata(cfg.model), **decoder}
+    (written,) = save_checkpoint(checkpoint.state_dict, args.out, metadata=metadata, half=True)
     print(f'{written}: {written.stat().st_size / 2**20:.2f} MiB, sha256 {sha256(written)}')
-    return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = parse_args(argv)
-    return run_command(lambda: publish(args), debug=args.debug, when_stopped='stopped; nothing was written')
-
+main = Command(__doc__, arguments, publish, 'stopped; nothing was written')
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -140,10 +140,9 @@ class Predictor:
         if self.input_size < divisor or self.input_size % divisor:
             raise ValueError(f'input_size must be a positive multiple of {divisor}, but got {self.input_size}')
         logger.info(
-            '%s: %s, width %g, at %d x %d; photos are coloured by the %s, decoded by %s, in %s',
+            '%s: %s, at %d x %d; photos are coloured by the %s, decoded by %s, in %s',
             checkpoint.path.name,
-            ', '.join(checkpoint.networks),
-            checkpoint.width,
+            checkpoint.summary,
             self.input_size,
             self.input_size,
             self.model.networks[-1],

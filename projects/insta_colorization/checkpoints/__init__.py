@@ -1,14 +1,21 @@
-"""Checkpoints of every known layout, read and written strictly."""
+"""Checkpoints of every known family and layout, read and written strictly."""
 
-from .io import Checkpoint, adapt_state_dict, load_checkpoint, load_from_local, load_into, save_checkpoint
-from .layouts import CheckpointError
+from .families import FAMILIES, Checkpoint, Family, Layout, TrainingStage
+from .io import load_checkpoint, load_into, save_checkpoint
+from .runner import adapt_state_dict, load_from_local, register_reader
+from .safe_load import CheckpointError
 
 __all__ = [
+    'FAMILIES',
     'Checkpoint',
     'CheckpointError',
+    'Family',
+    'Layout',
+    'TrainingStage',
     'adapt_state_dict',
     'load_checkpoint',
     'load_from_local',
     'load_into',
+    'register_reader',
     'save_checkpoint',
 ]

@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from insta_colorization.checkpoints.io import numpy_globals
+from insta_colorization.checkpoints.safe_load import numpy_globals
 from insta_colorization.fileio.download import fetch
 from insta_colorization.registry import MODELS
 from insta_colorization.structures import COCO_CLASSES, Instances, Size

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from insta_colorization.apis.build import colorizer_for
-from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.models import ImageColorizer, InstanceColorizer, InstColorizer
 
 SMALL = {'type': 'ColorizationBackbone', 'width': 1 / 16}

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
 from insta_colorization.apis import ColorizationInferencer, Predictor
-from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.colorspace import pixel_lightness
 from insta_colorization.detectors import CachedDetector
 from insta_colorization.imaging.photo import ImageReadError, read_photo, write_photo

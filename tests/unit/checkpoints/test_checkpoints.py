@@ -1,30 +1,39 @@
 import json
 import pickle
 import re
+import subprocess
+import sys
+import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import load_checkpoint as mmengine_load
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from insta_colorization.checkpoints import io as checkpoints
-from insta_colorization.checkpoints.io import (
+from insta_colorization.apis.build import colorizer_for
+from insta_colorization.checkpoints import (
+    FAMILIES,
     Checkpoint,
     CheckpointError,
+    io,
     load_checkpoint,
     load_from_local,
     load_into,
+    register_reader,
     save_checkpoint,
 )
-from insta_colorization.checkpoints.layouts import FUSIONS, MODULES
 from insta_colorization.models import STAGES, ImageColorizer, InstColorizer
-from insta_colorization.registry import SCOPE
+from insta_colorization.models.insta.checkpoint import FUSIONS, MODULES
+from insta_colorization.registry import MODELS, SCOPE
 from insta_colorization.structures import ColorizationSample
 
 GOLDEN = Path(__file__).resolve().parents[2] / 'golden'
@@ -79,6 +88,13 @@ def _scope():
 
 
 @pytest.fixture
+def registered(monkeypatch):
+    """MMEngine's loader with our reader of local files, for this test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    register_reader()
+
+
+@pytest.fixture
 def files() -> dict[str, dict[str, Tensor]]:
     trunk = recorded('insta_G')
     return {'GComp': fake(trunk, 1), 'G': fake(trunk, 2), 'GF': fake(recorded('insta_GF'), 3)}
@@ -104,7 +120,7 @@ def ours(folder) -> Checkpoint:
 def test_the_three_files_are_a_whole_colorizer(ours):
     assert ours.layout == 'instacolorization'
     assert ours.networks == ('image_net', 'instance_net', 'fusion_net')
-    assert ours.width == WIDTH
+    assert ours.sizes == {'width': WIDTH, 'inner_channels': 16}
     shapes = {name: value.shape for name, value in narrow_model().state_dict().items()}
     assert {name: value.shape for name, value in ours.state_dict.items()} == shapes
 
@@ -132,7 +148,7 @@ def test_names(files, ours, file, theirs, name):
 
 
 def test_tables_cover_every_row():
-    assert list(FUSIONS) == [row.name for row in STAGES]
+    assert set(FUSIONS) == {row.name for row in STAGES}
     assert {module.split('.')[1] for module in MODULES if module.startswith('stages.')} == set(FUSIONS)
 
 
@@ -153,6 +169,22 @@ def test_a_leading_module_is_taken_off(files, folder, ours, wrapped):
     entries = {f'module.{name}': value for name, value in files[wrapped].items()}
     torch.save(entries, folder / f'latest_net_{wrapped}.pth')
     assert same(load_checkpoint(folder).state_dict, ours.state_dict)
+
+
+@pytest.mark.parametrize('leading', ['', 'module.'], ids=['plain', 'module.'])
+@pytest.mark.parametrize('wrapper', ['state_dict', 'model', 'module', 'G', None])
+@pytest.mark.parametrize('layout', ['siggraph17', 'ours'])
+def test_weights_lie_bare_or_wrapped(files, ours, tmp_path, layout, wrapper, leading):
+    own = {name: value for name, value in ours.state_dict.items() if name.startswith('image_net.')}
+    entries = {leading + name: value for name, value in (own if layout == 'ours' else files['GComp']).items()}
+    path = tmp_path / 'a.pth'
+    torch.save(entries if wrapper is None else {wrapper: entries, 'optimizer': {'lr': 0.1}}, path)
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.family.name, checkpoint.layout, checkpoint.networks) == ('insta', layout, ('image_net',))
+    assert same(checkpoint.state_dict, own)
+    model = narrow_image_model()
+    model.load_state_dict(load_from_local(str(path))['state_dict'])
+    assert same(dict(model.state_dict()), own)
 
 
 def test_files_given_one_by_one(folder, ours):
@@ -191,7 +223,7 @@ def test_siggraph17_without_counters(files, tmp_path, name, centre):
     assert len(entries) < len(files['G'])
     torch.save(entries, tmp_path / name)
     checkpoint = load_checkpoint(tmp_path / name)
-    assert checkpoint.mask_centre == centre
+    assert checkpoint.settings == {'mask_centre': centre}
     model = narrow_image_model(mask_centre=centre)
     load_into(model, checkpoint)
     assert model.state_dict()['image_net.stages.conv9.3.num_batches_tracked'] == 0
@@ -202,8 +234,8 @@ def test_mask_centre_survives_conversion(files, tmp_path):
     torch.save(files['G'], tmp_path / 'siggraph17.pth')
     checkpoint = load_checkpoint(tmp_path / 'siggraph17.pth')
     path = tmp_path / 'renamed.safetensors'
-    save_checkpoint(checkpoint.state_dict, path, metadata={'mask_centre': str(checkpoint.mask_centre)})
-    assert load_checkpoint(path).mask_centre == 0
+    save_checkpoint(checkpoint.state_dict, path, metadata={'mask_centre': str(checkpoint.settings['mask_centre'])})
+    assert load_checkpoint(path).settings == {'mask_centre': 0}
     with pytest.warns(UserWarning, match='mask_centre=0, but the model has 0.5'):
         load_into(narrow_image_model(), load_checkpoint(path))
 
@@ -212,8 +244,8 @@ def test_mask_centre_survives_conversion(files, tmp_path):
 def test_width_is_found_from_the_channels(tmp_path, width):
     save_checkpoint(narrow_image_model(width).state_dict(), tmp_path / 'a.safetensors')
     checkpoint = load_checkpoint(tmp_path / 'a.safetensors')
-    load_into(narrow_image_model(checkpoint.width), checkpoint)
-    assert checkpoint.width == pytest.approx(width, abs=0.003)
+    load_into(narrow_image_model(checkpoint.sizes['width']), checkpoint)
+    assert checkpoint.sizes['width'] == pytest.approx(width, abs=0.003)
 
 
 def test_other_inner_channels(tmp_path):
@@ -264,7 +296,7 @@ def test_our_files(ours, tmp_path, suffix):
     ]
     back = load_checkpoint(tmp_path / f'new/a{suffix}')
     assert same(back.state_dict, ours.state_dict)
-    assert (back.layout, back.metadata, back.width, back.networks) == ('ours', metadata, WIDTH, ours.networks)
+    assert (back.layout, back.metadata, back.sizes, back.networks) == ('ours', metadata, ours.sizes, ours.networks)
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
@@ -341,7 +373,7 @@ def test_a_failed_write_leaves_the_old_file(ours, tmp_path, monkeypatch):
         Path(target).write_bytes(b'half a file')
         raise OSError('no space left on device')
 
-    monkeypatch.setattr(checkpoints.torch, 'save', full_disk)
+    monkeypatch.setattr(io.torch, 'save', full_disk)
     with pytest.raises(OSError, match='no space'):
         save_checkpoint(ours.state_dict, path)
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ['a.pth']
@@ -355,7 +387,7 @@ def test_saving_is_strict(ours, tmp_path):
         save_checkpoint(weights, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match=r"'a\.bin'"):
         save_checkpoint(ours.state_dict, tmp_path / 'a.bin')
-    with pytest.raises(CheckpointError, match="'siggraph17'"):
+    with pytest.raises(CheckpointError, match="one of instacolorization, mmagic, ours, but got 'siggraph17'"):
         save_checkpoint(ours.state_dict, tmp_path / 'a.pth', 'siggraph17')
     large = {**ours.state_dict, 'image_net.class_head.bias': torch.full((529,), 1e5)}
     with pytest.raises(CheckpointError, match=r'image_net\.class_head\.bias reaches 100000'):
@@ -423,9 +455,10 @@ def test_no_weights_inside(tmp_path):
 def test_another_model(tmp_path):
     torch.save(nn.Transformer(8, 1, 1, 1, 8).state_dict(), tmp_path / 'words.pth')
     with pytest.raises(
-        CheckpointError, match=r'words\.pth is the checkpoint of another model: its .*encoder\.layers\.0'
-    ):
+        CheckpointError, match=r'words\.pth is the checkpoint of another model: .*encoder\.layers\.0'
+    ) as e:
         load_checkpoint(tmp_path / 'words.pth')
+    assert str(e.value).endswith('have the signature of no known family (insta)')
 
 
 def test_unknown_missing_and_misshapen_entries(files, folder):
@@ -483,7 +516,9 @@ def test_confused_files(files, folder):
         load_checkpoint([])
     (folder / 'latest_net_G.safetensors').unlink()
     torch.save(files['G'], folder / 'latest_net_GF.pth')
-    with pytest.raises(CheckpointError, match='should hold the fusion_net by its name, but it holds a trunk'):
+    with pytest.raises(
+        CheckpointError, match='hold the fusion_net by its name, but it holds a network like the image_net'
+    ):
         load_checkpoint(folder)
 
 
@@ -563,6 +598,7 @@ def runner(model: nn.Module, tmp_path: Path, **kwargs) -> Runner:
     return Runner(model, work_dir=str(tmp_path / 'work'), experiment_name=name, default_scope=SCOPE, **kwargs)
 
 
+@pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize('layout', ['instacolorization', 'mmagic', 'ours'])
 def test_runner_loads_from_every_layout(files, folder, ours, tmp_path, layout):
     path = {'instacolorization': folder, 'mmagic': tmp_path / 'a.pth', 'ours': tmp_path / 'a.safetensors'}[layout]
@@ -573,12 +609,14 @@ def test_runner_loads_from_every_layout(files, folder, ours, tmp_path, layout):
     assert same(dict(model.state_dict()), ours.state_dict)
 
 
+@pytest.mark.usefixtures('registered')
 def test_runner_starts_from_siggraph17(files, folder, tmp_path):
     model = narrow_image_model()
     runner(model, tmp_path, load_from=str(folder / 'latest_net_G.pth')).load_or_resume()
     assert torch.equal(model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
 
 
+@pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize(
     'case', ['too few networks', 'too many networks', 'other model', 'other width', 'lacks an entry']
 )
@@ -631,18 +669,20 @@ def training(tmp_path: Path, iterations: int, **kwargs) -> Runner:
     return run
 
 
+@pytest.mark.usefixtures('registered')
 def test_the_runners_own_files(tmp_path):
     training(tmp_path, 2)
     path = tmp_path / 'work' / 'iter_2.pth'
     averaged = torch.load(path, weights_only=False)['state_dict']
     checkpoint = load_checkpoint(path)
     assert same(checkpoint.state_dict, dict(averaged))
-    assert (checkpoint.layout, checkpoint.networks, checkpoint.width) == ('ours', ('image_net',), WIDTH)
+    assert (checkpoint.layout, checkpoint.networks, checkpoint.sizes) == ('ours', ('image_net',), {'width': WIDTH})
     assert checkpoint.metadata['iter'] == '2'
     resumed = training(tmp_path, 4, load_from=str(path), resume=True)
     assert (resumed.iter, resumed.optim_wrapper.optimizer.state_dict()['state'][0]['step']) == (4, 4)
 
 
+@pytest.mark.usefixtures('registered')
 def test_pretrained_init_takes_one_network_of_a_folder(files, folder):
     init_cfg = {'type': 'Pretrained', 'checkpoint': str(folder), 'prefix': 'instance_net'}
     model = ImageColorizer({'type': 'ColorizationBackbone', 'width': WIDTH, 'init_cfg': init_cfg})
@@ -650,6 +690,7 @@ def test_pretrained_init_takes_one_network_of_a_folder(files, folder):
     assert torch.equal(model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
 
 
+@pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize('content', ['flat', 'wrapped', 'list'])
 def test_other_models_pass_through_mmengines_loader(tmp_path, content):
     weights = nn.Linear(2, 3).state_dict()
@@ -672,6 +713,170 @@ def test_the_loader_names_what_is_wrong(tmp_path):
         load_from_local(str(tmp_path / 'none.pth'))
 
 
+def test_importing_changes_nothing_in_mmengine():
+    rooms = ('datasets', 'detectors', 'models', 'checkpoints', 'engine.hooks')
+    code = f"""
+        import importlib, sys
+        for room in {rooms[:-1]}:
+            importlib.import_module(f'insta_colorization.{{room}}')
+        assert 'mmengine.runner' not in sys.modules
+        import insta_colorization.{rooms[-1]}
+        from mmengine.runner import checkpoint
+        assert checkpoint.CheckpointLoader._schemes[''] is checkpoint.load_from_local
+    """
+    done = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_with_our_hook_reads_every_layout(tmp_path, monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    CheckpointLoader.register_scheme('', lambda *args: None, force=True)
+    hooks = {'checkpoint': {'type': 'WholeCheckpointHook'}}
+    runner(narrow_image_model(), tmp_path, default_hooks=hooks).call_hook('before_run')
+    assert CheckpointLoader._schemes[''] is load_from_local
+
+
+# Other families -----------------------------------------------------------------------------------------------------
+
+
+class ECCV16(nn.Module):
+    """The network of Zhang et al. 2016, as another project may have it; its names are partly the siggraph17 trunk's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        conv = partial(nn.Conv2d, 16, 16, 3, padding=1)
+        strides = {'model1': 2, 'model2': 2, 'model3': 2}
+        channels = 1
+        for number, (width, convs) in enumerate(((4, 2), (8, 2), (16, 3), (32, 3), (32, 3), (32, 3), (32, 3)), 1):
+            layers: list[nn.Module] = []
+            for index in range(convs):
+                stride = strides.get(f'model{number}', 1) if index == convs - 1 else 1
+                layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.ReLU()]
+                channels = width
+            setattr(self, f'model{number}', nn.Sequential(*layers, nn.BatchNorm2d(width)))
+        up = nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1)
+        self.model8 = nn.Sequential(up, nn.ReLU(), conv(), nn.ReLU(), conv(), nn.ReLU(), nn.Conv2d(16, 313, 1))
+        self.model_out = nn.Conv2d(313, 2, 1, bias=False)
+
+
+@pytest.mark.usefixtures('registered')
+@pytest.mark.parametrize('wrapper', [None, 'state_dict'])
+def test_another_projects_model_loads_its_own_file_with_our_runner_about(tmp_path, wrapper):
+    theirs, path = ECCV16(), tmp_path / 'colorization_release_v2.pth'
+    weights = fake({name: tuple(value.shape) for name, value in theirs.state_dict().items()}, 4)
+    torch.save(weights if wrapper is None else {wrapper: weights}, path)
+    assert {'model1.0.weight', 'model8.6.bias'} < weights.keys()
+    runner(narrow_image_model(), tmp_path)
+    mmengine_load(theirs, str(path), strict=True)
+    assert same(dict(theirs.state_dict()), weights)
+    with pytest.raises(CheckpointError, match=r'v2\.pth is .* of another model: .* no known family \(insta\)'):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r'v2\.pth is the checkpoint of another model'):
+        runner(narrow_image_model(), tmp_path, load_from=str(path)).load_or_resume()
+
+
+@pytest.mark.parametrize(
+    ('name', 'shape'),
+    [('model1.0.weight', (4, 1, 3, 3)), ('model1.0.weight', (4, 4)), ('model_class.0.weight', (529,))],
+    ids=['one input channel', 'no convolution', 'no class head'],
+)
+def test_names_alone_make_no_family(files, tmp_path, name, shape):
+    entries = {**files['G'], name: torch.zeros(shape)}
+    torch.save(entries, tmp_path / 'a.pth')
+    assert same(load_from_local(str(tmp_path / 'a.pth')), entries)
+    with pytest.raises(CheckpointError, match='no known family'):
+        load_checkpoint(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('wrapper', ['model', 'G'])
+def test_what_no_family_owns_stays_as_it_is(tmp_path, wrapper):
+    content = {wrapper: nn.Linear(2, 3).state_dict(), 'epoch': 3}
+    torch.save(content, tmp_path / 'a.pth')
+    loaded = load_from_local(str(tmp_path / 'a.pth'))
+    assert loaded.keys() == content.keys()
+    assert same(loaded[wrapper], content[wrapper])
+
+
+TOY = """
+from torch import nn
+
+from insta_colorization.checkpoints import FAMILIES, Family, Layout, TrainingStage
+from insta_colorization.models import Colorizer
+from insta_colorization.registry import MODELS
+
+
+@MODELS.register_module()
+class TintNet(nn.Module):
+    def __init__(self, channels=4):
+        super().__init__()
+        self.read = nn.Conv2d(1, channels, 1)
+        self.write = nn.Conv2d(channels, 2, 1)
+
+
+@MODELS.register_module()
+class TintColorizer(Colorizer):
+    def __init__(self, tint_net=None, **kwargs):
+        super().__init__({'tint_net': tint_net or {'type': 'TintNet'}}, **kwargs)
+
+
+@FAMILIES.register_module()
+class TintFamily(Family):
+    name = 'tint'
+    signatures = {'tint_net': {'read.weight': (None, 1, 1, 1), 'write.weight': (2, None, 1, 1)}}
+    stages = (TrainingStage(('tint_net',), 'TintColorizer'),)
+    published = (Layout('paper', {'tint_net': 'net.'}, files={'tint_net': 'tint'}),)
+
+    def network_cfg(self, network, sizes):
+        return {'type': 'TintNet', 'channels': int(sizes['channels'])}
+
+    def measure(self, network, shape_of):
+        return {'channels': (shape_of('read.bias') or (4,))[0]}
+"""
+
+
+@pytest.fixture
+def tint(tmp_path, monkeypatch) -> type[nn.Module]:
+    """The colorizer of another package, which a config's `custom_imports` makes known."""
+    for registry in (FAMILIES, MODELS):
+        registry.import_from_location()
+        monkeypatch.setattr(registry, '_module_dict', dict(registry._module_dict))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'tint_package.py').write_text(TOY)
+    (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['tint_package'])")
+    Config.fromfile(tmp_path / 'config.py')
+    yield sys.modules['tint_package'].TintColorizer
+    del sys.modules['tint_package']
+
+
+@pytest.mark.parametrize('layout', ['ours', 'paper'])
+def test_a_family_of_another_package(tint, tmp_path, layout):
+    trained = tint({'type': 'TintNet', 'channels': 6}, losses={})
+    path = tmp_path / 'weights' if layout == 'paper' else tmp_path / 'a.safetensors'
+    save_checkpoint(trained.state_dict(), path, layout)
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.family.name, checkpoint.layout, checkpoint.sizes) == ('tint', layout, {'channels': 6})
+    model = colorizer_for(checkpoint, {'type': 'TintColorizer', 'losses': {'ab': {'type': 'HuberLoss'}}})
+    assert same(dict(model.state_dict()), dict(trained.state_dict()))
+    tint({'type': 'TintNet', 'channels': 6}).load_state_dict(load_from_local(str(path))['state_dict'])
+    with pytest.raises(CheckpointError, match=r'tint_net of .* has channels 6, but that of TintColorizer has 4'):
+        load_into(tint(), checkpoint)
+    with pytest.raises(ValueError, match="the config's model must be one of TintColorizer, but is InstColorizer"):
+        colorizer_for(checkpoint, {'type': 'InstColorizer'})
+
+
+def test_a_folder_with_files_of_two_families(tint, folder, tmp_path):
+    save_checkpoint(tint().state_dict(), folder, 'paper')
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    assert str(caught.value) == (
+        f'{folder} holds files of different families: latest_net_GComp.pth (insta), latest_net_G.pth (insta), '
+        'latest_net_GF.pth (insta), tint.pth (tint); give the path of what is meant'
+    )
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'no known family \(insta, tint\)'):
+        load_checkpoint(tmp_path / 'a.pth')
+
+
 @pytest.mark.slow
 def test_full_width(tmp_path):
     trunk, fusion = recorded('insta_G', 1), recorded('insta_GF', 1)
@@ -679,7 +884,7 @@ def test_full_width(tmp_path):
     for name, entries in files.items():
         torch.save(entries, tmp_path / f'latest_net_{name}.pth')
     checkpoint = load_checkpoint(tmp_path)
-    assert checkpoint.width == 1
+    assert checkpoint.sizes['width'] == 1
     model = InstColorizer()
     load_into(model, checkpoint)
     assert same(dict(model.state_dict()), checkpoint.state_dict)

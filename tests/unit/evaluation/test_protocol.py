@@ -9,7 +9,7 @@ from mmengine.evaluator import Evaluator
 from torch.utils.data import Dataset
 
 from insta_colorization.apis.build import colorizer_for
-from insta_colorization.checkpoints.io import load_checkpoint, save_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.evaluation import protocol as evaluation
 from insta_colorization.evaluation.baselines import GrayBaseline
 from insta_colorization.evaluation.metrics import LPIPS, PSNR, SSIM

@@ -10,6 +10,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from insta_colorization.checkpoints import register_reader
 from insta_colorization.fileio.files import write_whole
 from insta_colorization.registry import HOOKS
 
@@ -34,7 +35,8 @@ register_backend('insta_colorization.whole', WholeFileBackend)
 class WholeCheckpointHook(CheckpointHook):
     """`CheckpointHook` for disks that fill up and processes that are killed, at any moment.
 
-    A checkpoint appears whole or not at all, then `last_checkpoint` names it, and only then an old one is removed.
+    A checkpoint appears whole or not at all, then `last_checkpoint` names it, and only then an old one is removed. The
+    run can begin with anything that `load_checkpoint` reads, whoever starts it.
 
     Args:
         max_seconds: how long this process may train. The run then saves, whatever the interval, and ends well; it is
@@ -46,6 +48,9 @@ class WholeCheckpointHook(CheckpointHook):
         super().__init__(backend_args={'backend': 'insta_colorization.whole'}, **kwargs)
         self.max_seconds = max_seconds
         self._began = 0.0
+
+    def before_run(self, runner: Runner) -> None:  # noqa: D102
+        register_reader()
 
     def before_train(self, runner: Runner) -> None:  # noqa: D102
         super().before_train(runner)

@@ -1,5 +1,6 @@
 """Instance-aware Image Colorization (Su, Chu, Huang, CVPR 2020)."""
 
+from .checkpoint import InstaFamily
 from .colorizers import ImageColorizer, InstanceColorizer, InstColorizer
 from .fusion import FusionNetwork, InstanceFusion, MaskFusion
 from .preprocessor import ColorizationPreprocessor
@@ -9,6 +10,7 @@ __all__ = [
     'FusionNetwork',
     'ImageColorizer',
     'InstColorizer',
+    'InstaFamily',
     'InstanceColorizer',
     'InstanceFusion',
     'MaskFusion',

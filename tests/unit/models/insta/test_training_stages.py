@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from insta_colorization.checkpoints.layouts import CheckpointError
+from insta_colorization.checkpoints import CheckpointError
 from insta_colorization.models import Colorizer, ImageColorizer, InstanceColorizer, InstColorizer
 from insta_colorization.structures import Instances
 
