@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.detectors.cached import CachedDetector
 
     args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
-    results, colour, pace = (group(**chosen(args, group)) for group in (ResultOptions, ColourOptions, PaceOptions))
+    results = ResultOptions(**chosen(args, ResultOptions))
+    colour, pace = ColourOptions(**chosen(args, ColourOptions)), PaceOptions(**chosen(args, PaceOptions))
     built = chosen(args, ObjectOptions, NetworkOptions)
     boxes = built.pop('boxes')
     if boxes is not None:

@@ -79,26 +79,28 @@ def color_album(
         getattr(predictor.detector, 'check', lambda names: None)([job.name for job in jobs])
     writer = ResultWriter(results.show_instances, results.save_json)
 
-    def read(job: Job) -> Photo:
+    def read(job: Job, _: None) -> Photo:
         return predictor.read(job.source, job.name)
 
-    def find(photos: list[Photo], jobs: list[Job]) -> list[Instances]:
+    def find(photos: list[tuple[Job, Photo]]) -> list[tuple[Photo, Instances]]:
+        read = [photo for _, photo in photos]
         if not detect:
-            return [Instances.empty(photo.size) for photo in photos]
-        return predictor.find(photos, [job.name for job in jobs])
+            return [(photo, Instances.empty(photo.size)) for photo in read]
+        return list(zip(read, predictor.find(read, [job.name for job, _ in photos]), strict=True))
 
-    def pack(job: Job, photo: Photo, instances: Instances) -> Prepared:
-        return Prepared(job, photo, predictor.pack(photo, Request(instances), job.name))
+    def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
+        return Prepared(found[0], predictor.pack(found[0], Request(found[1]), job.name))
 
-    def color(items: list[Prepared]) -> list[ColorizationSample]:
-        return predictor.color([item.data for item in items], results.show_fusion, exact=colour.native_size)
+    def color(items: list[tuple[Job, Prepared]]) -> list[tuple[Photo, ColorizationSample]]:
+        samples = predictor.color([item.data for _, item in items], results.show_fusion, exact=colour.native_size)
+        return [(item.photo, sample) for (_, item), sample in zip(items, samples, strict=True)]
 
-    def finish(item: Prepared, sample: ColorizationSample) -> Outcome:
-        prediction = predictor.finish(item.photo, sample, colour)
-        kept = sample.to('cpu') if keep_samples else None
-        if item.job.target is None:
+    def finish(job: Job, coloured: tuple[Photo, ColorizationSample]) -> Outcome:
+        prediction = predictor.finish(*coloured, colour)
+        kept = prediction.sample.to('cpu') if keep_samples else None
+        if job.target is None:
             return Outcome(prediction.record, kept, prediction.pixels)
-        return Outcome(writer.write(prediction, item.job.target), kept)
+        return Outcome(writer.write(prediction, job.target), kept)
 
     failures = Failures(collect=on_error == 'collect')
     done: dict[Job, Outcome] = {}

@@ -1,14 +1,14 @@
 """Many photos through read, find, pack, colour and finish: the steps overlap, memory stays bounded, order is kept."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from insta_colorization.imaging.photo import Photo
-from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.errors import sentence
 from insta_colorization.utils.options import PaceOptions
 from insta_colorization.utils.threads import Workers
@@ -17,15 +17,12 @@ from .jobs import Job
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar('T')
-R = TypeVar('R')
+Pair = tuple[Job, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
+class Prepared(NamedTuple):
     """A photo on its way to the networks: what was read and what they get."""
 
-    job: Job
     photo: Photo
     data: dict[str, Any]
 
@@ -35,44 +32,22 @@ class Prepared:
         return len(self.data['inputs'].get('crops', ()))
 
 
-class Read(NamedTuple):
-    """A photo that was read."""
-
-    job: Job
-    photo: Photo
-
-
-class Found(NamedTuple):
-    """A photo and what was found in it."""
-
-    job: Job
-    photo: Photo
-    instances: Instances
-
-
-class Finished(NamedTuple):
-    """A photo that is done and what its last step returned."""
-
-    job: Job
-    result: Any
-
-
 class Steps(NamedTuple):
-    """What is done with photos.
+    """What is done with photos; each step takes the photo's job with what the step before returned.
 
     Attributes:
-        read: reads one; in any thread.
+        read: reads one, given None; in any thread.
         find: finds the instances of several; always in the same thread.
-        pack: makes the networks' data of one; in any thread.
-        color: runs the networks on the data of several; in the caller's thread.
-        finish: turns one and its sample into a result; in any thread.
+        pack: makes one `Prepared`; in any thread.
+        color: runs the networks on several; in the caller's thread.
+        finish: turns one into a result; in any thread.
     """
 
-    read: Callable[[Job], Photo]
-    find: Callable[[list[Photo], list[Job]], list[Instances]]
-    pack: Callable[[Job, Photo, Instances], Prepared]
-    color: Callable[[list[Prepared]], list[ColorizationSample]]
-    finish: Callable[[Prepared, ColorizationSample], Any]
+    read: Callable[[Job, None], Any]
+    find: Callable[[list[Pair]], list]
+    pack: Callable[[Job, Any], Prepared]
+    color: Callable[[list[tuple[Job, Prepared]]], list]
+    finish: Callable[[Job, Any], Any]
 
 
 @dataclass
@@ -101,35 +76,32 @@ class Failures:
             logger.error('failed: %s', self.reasons[job])
             logger.debug('%s', job.name, exc_info=error)
 
-    def apart(self, function: Callable[[list[T]], list[R]], items: Sequence[T], job_of: Callable[[T], Job]) -> list:
+    def apart(self, step: Callable[[list[Pair]], list], pairs: list[Pair]) -> list[Pair]:
         """Does a step for several photos at once or, if that fails, for one after the other.
 
         Args:
-            function: the step, (K items) -> (K results).
-            items: of K photos.
-            job_of: the photo behind an item.
+            step: (K pairs) -> (K results).
+            pairs: K photos, each with what the step before returned.
 
         Returns:
-            Pairs of item and result, without the photos that failed.
+            Each photo with its result, without those that failed.
         """
-        if len(items) > 1:
+        if len(pairs) > 1:
             try:
-                return list(zip(items, function(list(items)), strict=True))
+                return [(job, result) for (job, _), result in zip(pairs, step(pairs), strict=True)]
             except Exception as error:
                 if not self.collect:
                     raise
-                logger.warning('a batch of %d photos failed and is done one by one: %s', len(items), error)
-        pairs = []
-        for item in items:
-            with self.of(job_of(item)):
-                (result,) = function([item])
-                pairs.append((item, result))
-        return pairs
+                logger.warning('a batch of %d photos failed and is done one by one: %s', len(pairs), error)
+        done = []
+        for pair in pairs:
+            with self.of(pair[0]):
+                (result,) = step([pair])
+                done.append((pair[0], result))
+        return done
 
 
-def convey(
-    jobs: Iterable[Job], steps: Steps, pace: PaceOptions, threads: int, failures: Failures
-) -> Iterator[Finished]:
+def convey(jobs: Iterable[Job], steps: Steps, pace: PaceOptions, threads: int, failures: Failures) -> Iterator[Pair]:
     """Takes photos through all steps.
 
     While the networks colour a batch, the next ones are read, searched and packed, and the last ones are drawn and
@@ -143,50 +115,37 @@ def convey(
         failures: takes the errors.
 
     Yields:
-        The photos that are done, in order.
+        The photos that are done, in order, each with what its last step returned.
     """
 
-    def read(job: Job) -> Read | None:
-        with failures.of(job):
-            return Read(job, steps.read(job))
+    def each(step: Callable[[Job, Any], Any]) -> Callable[[Pair], Pair | None]:
+        def run(pair: Pair) -> Pair | None:
+            with failures.of(pair[0]):
+                return pair[0], step(*pair)
 
-    def find(group: list[Read]) -> list[Found]:
-        def together(items: list[Read]) -> list[Instances]:
-            return steps.find([item.photo for item in items], [item.job for item in items])
-
-        return [Found(item.job, item.photo, instances) for item, instances in failures.apart(together, group, _job)]
-
-    def pack(found: Found) -> Prepared | None:
-        with failures.of(found.job):
-            return steps.pack(*found)
-
-    def color(batch: list[Prepared]) -> list[tuple[Prepared, ColorizationSample]]:
-        return failures.apart(steps.color, batch, _job)
-
-    def finish(pair: tuple[Prepared, ColorizationSample]) -> Finished | None:
-        with failures.of(pair[0].job):
-            return Finished(pair[0].job, steps.finish(*pair))
+        return run
 
     # A detector may keep state between photos, and its own threads are what makes it fast.
     with Workers(threads) as workers, Workers(min(threads, 1), torch_threads=None) as finder:
-        photos = filter(None, workers.map(read, jobs, ahead=threads))
+        photos = filter(None, workers.map(each(steps.read), ((job, None) for job in jobs), ahead=threads))
+        find = partial(failures.apart, steps.find)
         found = chain.from_iterable(finder.map(find, _groups(photos, pace.batch_size), ahead=1))
-        prepared = filter(None, workers.map(pack, found, ahead=pace.batch_size))
-        coloured = chain.from_iterable(map(color, batches(prepared, pace)))
-        yield from filter(None, workers.map(finish, coloured, ahead=threads))
+        prepared = filter(None, workers.map(each(steps.pack), found, ahead=pace.batch_size))
+        coloured = chain.from_iterable(map(partial(failures.apart, steps.color), batches(prepared, pace)))
+        yield from filter(None, workers.map(each(steps.finish), coloured, ahead=threads))
 
 
-def batches(items: Iterable[Prepared], pace: PaceOptions) -> Iterator[list[Prepared]]:
+def batches(pairs: Iterable[tuple[Job, Prepared]], pace: PaceOptions) -> Iterator[list[tuple[Job, Prepared]]]:
     """Batches of consecutive photos, see `PaceOptions`."""
-    batch: list[Prepared] = []
+    batch: list[tuple[Job, Prepared]] = []
     crops = 0
-    for item in items:
-        if batch and crops + item.num_crops > pace.crop_budget:
+    for pair in pairs:
+        if batch and crops + pair[1].num_crops > pace.crop_budget:
             yield batch
             batch, crops = [], 0
-        batch.append(item)
-        crops += item.num_crops
-        del item  # or this photo would be kept while the next ones are read
+        batch.append(pair)
+        crops += pair[1].num_crops
+        del pair  # or this photo would be kept while the next ones are read
         if len(batch) == pace.batch_size:
             yield batch
             batch, crops = [], 0
@@ -194,13 +153,9 @@ def batches(items: Iterable[Prepared], pace: PaceOptions) -> Iterator[list[Prepa
         yield batch
 
 
-def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def _groups(items: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
     iterator = iter(items)
     return iter(lambda: list(islice(iterator, size)), [])
-
-
-def _job(item: Read | Prepared) -> Job:
-    return item.job
 
 
 def _reason(error: Exception, job: Job) -> str:

@@ -1,11 +1,11 @@
 """Where and how precisely the networks compute, and what this machine has instructions for."""
 
 import logging
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
-Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
+from .options import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ def jobs(count: int) -> list[Job]:
     return [Job(Path(f'{number}.png'), None, str(number)) for number in range(count)]
 
 
-def prepared(job: Job, crops: int = 0) -> Prepared:
-    return Prepared(job, PHOTO, {'inputs': {'crops': [None] * crops}})
+def prepared(crops: int = 0) -> Prepared:
+    return Prepared(PHOTO, {'inputs': {'crops': [None] * crops}})
 
 
 @dataclass
@@ -35,21 +35,21 @@ class Log:
 
     def steps(self, **others) -> Steps:
         own = {
-            'read': lambda job: PHOTO,
+            'read': lambda job, nothing: PHOTO,
             'find': self.find,
-            'pack': lambda job, photo, instances: prepared(job),
+            'pack': lambda job, found: prepared(),
             'color': self.color,
-            'finish': lambda item, sample: {'name': item.job.name},
+            'finish': lambda job, sample: job.name,
         }
         return Steps(**{**own, **others})
 
-    def find(self, photos: list[Photo], jobs: list[Job]) -> list[Instances]:
-        self.found.append([job.name for job in jobs])
+    def find(self, photos: list[tuple[Job, Photo]]) -> list[Instances]:
+        self.found.append([job.name for job, _ in photos])
         self.threads.add(threading.get_ident())
         return [Instances.empty((4, 4)) for _ in photos]
 
-    def color(self, items: list[Prepared]) -> list[ColorizationSample]:
-        self.coloured.append([item.job.name for item in items])
+    def color(self, items: list[tuple[Job, Prepared]]) -> list[ColorizationSample]:
+        self.coloured.append([job.name for job, _ in items])
         return [ColorizationSample() for _ in items]
 
 
@@ -61,7 +61,7 @@ def test_every_photo_is_done_in_order_and_in_batches(threads, count, batch_size)
     done = list(convey(jobs(count), log.steps(), PaceOptions(batch_size=batch_size), threads, Failures(collect=False)))
 
     names = [str(number) for number in range(count)]
-    assert [item.result['name'] for item in done] == names
+    assert [result for _, result in done] == names
     assert log.found == log.coloured == [names[at : at + batch_size] for at in range(0, count, batch_size)]
     assert len(log.threads) <= 1
 
@@ -69,22 +69,21 @@ def test_every_photo_is_done_in_order_and_in_batches(threads, count, batch_size)
 def test_reading_and_finishing_go_on_while_the_networks_run():
     first_is_finished, fourth_is_read = threading.Event(), threading.Event()
 
-    def read(job: Job) -> Photo:
+    def read(job: Job, nothing: None) -> Photo:
         if job.name == '3':
             fourth_is_read.set()
         return PHOTO
 
-    def color(items: list[Prepared]) -> list[ColorizationSample]:
-        (item,) = items
-        if item.job.name == '1':
+    def color(items: list[tuple[Job, Prepared]]) -> list[ColorizationSample]:
+        ((job, _),) = items
+        if job.name == '1':
             assert fourth_is_read.wait(PATIENCE)
             assert first_is_finished.wait(PATIENCE)
         return [ColorizationSample()]
 
-    def finish(item: Prepared, sample: ColorizationSample) -> dict[str, list]:
-        if item.job.name == '0':
+    def finish(job: Job, sample: ColorizationSample) -> None:
+        if job.name == '0':
             first_is_finished.set()
-        return {'name': []}
 
     steps = Log().steps(read=read, color=color, finish=finish)
 
@@ -106,7 +105,7 @@ def test_reading_and_finishing_go_on_while_the_networks_run():
     ],
 )
 def test_a_batch_closes_before_it_has_too_many_crops(crops, pace, expected):
-    items = [prepared(job, count) for job, count in zip(jobs(len(crops)), crops, strict=True)]
+    items = [(job, prepared(count)) for job, count in zip(jobs(len(crops)), crops, strict=True)]
 
     assert [len(batch) for batch in batches(items, pace)] == expected
 
@@ -115,14 +114,14 @@ def test_a_batch_closes_before_it_has_too_many_crops(crops, pace, expected):
 def test_of_a_batch_that_fails_only_the_photo_at_fault_is_lost(step, caplog):
     log, failures = Log(), Failures(collect=True)
 
-    def all_but_one(items: list, jobs: list[Job] | None = None) -> list:
-        if '1' in [job.name for job in jobs or [item.job for item in items]]:
+    def all_but_one(items: list[tuple[Job, object]]) -> list:
+        if '1' in [job.name for job, _ in items]:
             raise ValueError('odd photo')
-        return getattr(log, step)(*(argument for argument in (items, jobs) if argument is not None))
+        return getattr(log, step)(items)
 
     done = list(convey(jobs(4), log.steps(**{step: all_but_one}), PaceOptions(batch_size=4), 2, failures))
 
-    assert [item.job.name for item in done] == ['0', '2', '3']
+    assert [job.name for job, _ in done] == ['0', '2', '3']
     assert list(failures.reasons.values()) == ['1: odd photo']
     assert 'a batch of 4 photos failed and is done one by one: odd photo' in caplog.text
 
