@@ -23,7 +23,8 @@ torch.manual_seed(0)
 model = MODELS.build({'type': 'InstColorizer', 'image_net': small, 'instance_net': small, 'fusion_net': fusion}).eval()
 instances = Instances([[0, 0, 16, 16], [4, 8, 31, 30]], (32, 32))
 with torch.no_grad():
-    ab = model(lightness=torch.rand(1, 1, 32, 32) - 0.5, crop_lightness=torch.rand(2, 1, 32, 32) - 0.5, instances=instances)
+    lightness, crops = torch.rand(1, 1, 32, 32) - 0.5, torch.rand(2, 1, 32, 32) - 0.5
+    ab = model(lightness=lightness, crop_lightness=crops, instances=instances)
 print(json.dumps(ab.tolist()))
 """
 
