@@ -12,6 +12,8 @@ import argparse
 import io
 import json
 import sys
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,44 +24,36 @@ from insta_colorization.fileio.files import write_whole
 from insta_colorization.utils.cli import Command, Parser
 
 COLUMNS = ('LPIPS', 'PSNR', 'SSIM')
+LEVELS = ('image', 'instance')
 MISSING = '–'
 
-# Su, Chu, Huang, CVPR 2020: LPIPS, PSNR, SSIM; * is fine-tuned on COCO-Stuff.
+# Su, Chu, Huang, CVPR 2020: LPIPS, PSNR, SSIM; * is fine-tuned on COCO-Stuff. Table 1's three sets, then Table 2.
 Figures = tuple[float, float, float]
 TABLE1_SETS = ('ImageNet ctest10k', 'COCO-Stuff val', 'Places205 val')
-TABLE1: dict[str, tuple[Figures, Figures, Figures]] = {
-    'Iizuka 2016': ((0.200, 23.636, 0.917), (0.185, 23.863, 0.922), (0.146, 25.581, 0.950)),
-    'Larsson 2016': ((0.188, 25.107, 0.927), (0.183, 25.061, 0.930), (0.161, 25.722, 0.951)),
-    'Zhang 2016': ((0.238, 21.791, 0.892), (0.234, 21.838, 0.895), (0.205, 22.581, 0.921)),
-    'Zhang 2017': ((0.145, 26.166, 0.932), (0.138, 26.823, 0.937), (0.149, 25.823, 0.948)),
-    'DeOldify': ((0.187, 23.537, 0.914), (0.180, 23.692, 0.920), (0.161, 23.983, 0.939)),
-    'Lei 2019': ((0.202, 24.522, 0.917), (0.191, 24.588, 0.922), (0.175, 25.072, 0.942)),
-    'Su 2020': ((0.134, 26.980, 0.933), (0.125, 27.777, 0.940), (0.130, 27.167, 0.954)),
-    'Zhang 2017 *': ((0.140, 26.482, 0.932), (0.128, 27.251, 0.938), (0.153, 25.720, 0.947)),
-    'Su 2020 *': ((0.125, 27.562, 0.937), (0.110, 28.592, 0.944), (0.120, 27.800, 0.957)),
+PAPER: dict[str, tuple[Figures, Figures, Figures, Figures]] = {
+    'Iizuka 2016': ((0.200, 23.636, 0.917), (0.185, 23.863, 0.922), (0.146, 25.581, 0.950), (0.192, 23.444, 0.900)),
+    'Larsson 2016': ((0.188, 25.107, 0.927), (0.183, 25.061, 0.930), (0.161, 25.722, 0.951), (0.179, 25.249, 0.914)),
+    'Zhang 2016': ((0.238, 21.791, 0.892), (0.234, 21.838, 0.895), (0.205, 22.581, 0.921), (0.219, 22.213, 0.877)),
+    'Zhang 2017': ((0.145, 26.166, 0.932), (0.138, 26.823, 0.937), (0.149, 25.823, 0.948), (0.154, 26.447, 0.918)),
+    'DeOldify': ((0.187, 23.537, 0.914), (0.180, 23.692, 0.920), (0.161, 23.983, 0.939), (0.174, 23.923, 0.904)),
+    'Lei 2019': ((0.202, 24.522, 0.917), (0.191, 24.588, 0.922), (0.175, 25.072, 0.942), (0.177, 24.914, 0.908)),
+    'Su 2020': ((0.134, 26.980, 0.933), (0.125, 27.777, 0.940), (0.130, 27.167, 0.954), (0.115, 28.339, 0.929)),
+    'Zhang 2017 *': ((0.140, 26.482, 0.932), (0.128, 27.251, 0.938), (0.153, 25.720, 0.947), (0.149, 26.675, 0.919)),
+    'Su 2020 *': ((0.125, 27.562, 0.937), (0.110, 28.592, 0.944), (0.120, 27.800, 0.957), (0.095, 29.522, 0.938)),
 }
-TABLE2: dict[str, Figures] = {
-    'Iizuka 2016': (0.192, 23.444, 0.900),
-    'Larsson 2016': (0.179, 25.249, 0.914),
-    'Zhang 2016': (0.219, 22.213, 0.877),
-    'Zhang 2017': (0.154, 26.447, 0.918),
-    'DeOldify': (0.174, 23.923, 0.904),
-    'Lei 2019': (0.177, 24.914, 0.908),
-    'Su 2020': (0.115, 28.339, 0.929),
-    'Zhang 2017 *': (0.149, 26.675, 0.919),
-    'Su 2020 *': (0.095, 29.522, 0.938),
-}
-WHOLE_SYSTEM: Figures = (0.110, 28.592, 0.944)
+# The whole system, a row of all three parts of Table 3, and what its recipes' names begin with.
+WHOLE_CONFIG, WHOLE_PREFIX = 'fusion_both', 'insta_fusion'
+WHOLE_FIGURES: Figures = (0.110, 28.592, 0.944)
 # {title: {row: (name of the config, the paper's figures where they are known)}}
 TABLE3: dict[str, dict[str, tuple[str, Figures | None]]] = {
     '(a) fused layers': {
         'none': ('fusion_none', (0.128, 27.251, 0.938)),
         'encoder': ('fusion_encoder', (0.120, 28.146, 0.942)),
         'decoder': ('fusion_decoder', (0.117, 27.959, 0.941)),
-        'both': ('fusion_both', WHOLE_SYSTEM),
+        'both': (WHOLE_CONFIG, WHOLE_FIGURES),
     },
     '(b) boxes': {
-        'top 8 by score': ('fusion_both', WHOLE_SYSTEM),
+        'top 8 by score': (WHOLE_CONFIG, WHOLE_FIGURES),
         'random 8': ('boxes_random8', (0.113, 28.386, 0.943)),
         'by threshold': ('boxes_threshold', (0.117, 28.139, 0.942)),
         'ground truth': ('boxes_gt', (0.111, 28.470, 0.944)),
@@ -67,23 +61,12 @@ TABLE3: dict[str, dict[str, tuple[str, Figures | None]]] = {
     '(c) weighted sum': {
         'box as mask': ('weights_box', None),
         'true mask': ('weights_mask', None),
-        'learned': ('fusion_both', WHOLE_SYSTEM),
+        'learned': (WHOLE_CONFIG, WHOLE_FIGURES),
     },
 }
 ABLATIONS = frozenset(config for rows in TABLE3.values() for config, _ in rows.values())
-# The whole system, a row of all three parts of Table 3, and what its recipes' names begin with.
-WHOLE_CONFIG = 'fusion_both'
-WHOLE_PREFIX = 'insta_fusion'
-# {group: the numbers of instances in it}; recipes choose at most eight, but --cfg-options may allow more.
-GROUPS = {
-    '0': range(1),
-    '1': range(1, 2),
-    '2': range(2, 3),
-    '3-4': range(3, 5),
-    '5-8': range(5, 9),
-    '9 or more': range(9, sys.maxsize),
-}
-
+# {group: the least number of instances in it}; recipes choose at most eight, but --cfg-options may allow more.
+GROUPS = {'0': 0, '1': 1, '2': 2, '3-4': 3, '5-8': 5, '9 or more': 9}
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
@@ -94,14 +77,44 @@ class Result(NamedTuple):
     name: str
     content: Mapping[str, Any]
 
-    def figures(self, level: str) -> dict[str, float]:
-        """{metric: value} of `image` or `instance`."""
-        return self.content['metrics'].get(level, {})
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How it was measured."""
+        return self.content['protocol']
 
     @property
-    def num_photos(self) -> int:
-        """How many photos were measured."""
-        return self.content['protocol']['num_photos']
+    def is_system(self) -> bool:
+        """Whether it belongs into Tables 1 and 2: it is no ablation."""
+        return self.name not in ABLATIONS or self.name == WHOLE_CONFIG
+
+    @property
+    def is_detected(self) -> bool:
+        """Whether it was fused with boxes other than the true ones."""
+        boxes = self.protocol.get('boxes') or {}
+        fused = 'fusion_net' in (self.protocol.get('networks') or ())
+        return fused and boxes.get('networks') not in (None, boxes.get('truth'))
+
+    def figures(self, level: str) -> dict[str, float]:
+        """{metric: value} of `image` or `instance`."""
+        return {name: float(value) for name, value in self.content['metrics'].get(level, {}).items()}
+
+    def cell(self, level: str) -> str:
+        """LPIPS / PSNR / SSIM in one cell."""
+        return cell([self.figures(level).get(column) for column in COLUMNS])
+
+    def psnr(self, level: str = 'image') -> dict[str, float]:
+        """{photo: PSNR in dB}, of its instances the mean; photos without an instance have none at that level."""
+        values = {
+            entry['photo']: [entry['image']] if level == 'image' else entry['instance']
+            for entry in self.content['photos']
+        }
+        found = {photo: [item['PSNR'] for item in items if 'PSNR' in item] for photo, items in values.items()}
+        return {photo: float(np.mean(psnr)) for photo, psnr in found.items() if psnr}
+
+    def used(self) -> dict[str, int]:
+        """{photo: how many instances the networks were given}, of the photos whose PSNR was measured."""
+        photos = self.content['photos']
+        return {entry['photo']: entry['used'] for entry in photos if 'used' in entry and 'PSNR' in entry['image']}
 
 
 class Difference(NamedTuple):
@@ -111,6 +124,14 @@ class Difference(NamedTuple):
     low: float
     high: float
     num_photos: int
+
+    @property
+    def interval(self) -> str:
+        """From where to where."""
+        return f'{self.low:+.3f} to {self.high:+.3f}'
+
+    def __str__(self) -> str:
+        return f'{self.mean:+.3f}' + (f' ({self.interval})' if self.num_photos > 1 else '')
 
 
 class Group(NamedTuple):
@@ -127,14 +148,6 @@ class Group(NamedTuple):
     num_photos: int
     psnr: dict[str, float]
     differences: dict[str, Difference]
-
-
-class ByInstances(NamedTuple):
-    """Photos grouped by the number of instances that the networks of the result `counted` were given."""
-
-    counted: Result
-    baseline: Result | None
-    groups: list[Group]
 
 
 def load_result(text: str) -> Result:
@@ -164,10 +177,10 @@ def load_result(text: str) -> Result:
 
 def find(results: Sequence[Result], config: str) -> Result | None:
     """The result of a row of Table 3; without a `fusion_both` that of a recipe of stage 3 stands for it."""
-    named = next((result for result in results if result.name == config), None)
-    if named is not None or config != WHOLE_CONFIG:
-        return named
-    return next((result for result in results if result.name.startswith(WHOLE_PREFIX)), None)
+    named = [result for result in results if result.name == config]
+    if config == WHOLE_CONFIG:
+        named += [result for result in results if result.name.startswith(WHOLE_PREFIX)]
+    return named[0] if named else None
 
 
 def compare(
@@ -180,7 +193,7 @@ def compare(
     Raises:
         ValueError: they have no photo in common.
     """
-    values, others = (psnr_by_photo(entry, level) for entry in (result, baseline))
+    values, others = result.psnr(level), baseline.psnr(level)
     common = sorted(values.keys() & others.keys() & (values.keys() if photos is None else set(photos)))
     if not common:
         raise ValueError(
@@ -193,267 +206,208 @@ def compare(
     return Difference(float(differences.mean()), float(low), float(high), len(common))
 
 
-def psnr_by_photo(result: Result, level: str) -> dict[str, float]:
-    """{photo: PSNR in dB}; photos without an instance have none at the instance level."""
-    if level == 'image':
-        return {
-            entry['photo']: entry['image']['PSNR'] for entry in result.content['photos'] if 'PSNR' in entry['image']
-        }
-    return {
-        entry['photo']: float(np.mean([instance['PSNR'] for instance in entry['instance']]))
-        for entry in result.content['photos']
-        if any('PSNR' in instance for instance in entry['instance'])
-    }
-
-
-def by_instances(results: Sequence[Result], baseline: Result | None) -> ByInstances | None:
-    """Groups the photos by the counts of the first system fused with detected boxes; None where there is no such one.
+def by_instances(results: Sequence[Result], baseline: Result | None) -> tuple[Result | None, list[Group]]:
+    """Groups the photos by the counts of the first system that was fused with detected boxes.
 
     Results of other photos are left out, so that all figures of a group are of the same photos.
+
+    Returns:
+        That system, None where there is no such one, and the groups.
     """
-    counted = next((result for result in systems(results) if detected(result) and used_by_photo(result)), None)
+    counted = next((r for r in results if r.is_system and r.is_detected and r.used()), None)
     if counted is None:
-        return None
-    used = used_by_photo(counted)
-    shown = [*systems(results), *(result for result in results if result is baseline and not is_system(result))]
-    psnr = {result.name: psnr_by_photo(result, 'image') for result in shown}
+        return None, []
+    used = counted.used()
+    shown = [r for r in results if r.is_system] + [r for r in results if r is baseline and not r.is_system]
+    psnr = {result.name: result.psnr() for result in shown}
     shown = [result for result in shown if psnr[result.name].keys() & used.keys()]
     common = set(used).intersection(*(psnr[result.name] for result in shown))
-    baseline = next((result for result in shown if result is baseline), None)
+    compared = [r for r in shown if r is not baseline] if any(r is baseline for r in shown) else []
+    group_of = {photo: bisect_right(list(GROUPS.values()), used[photo]) - 1 for photo in common}
     groups = []
-    for label, counts in GROUPS.items():
-        photos = sorted(photo for photo in common if used[photo] in counts)
+    for number_of_group, label in enumerate(GROUPS):
+        photos = sorted(photo for photo, group in group_of.items() if group == number_of_group)
         if photos:
             means = {r.name: float(np.mean([psnr[r.name][photo] for photo in photos])) for r in shown}
-            groups.append(Group(label, len(photos), means, differences_in(photos, shown, baseline)))
-    return ByInstances(counted, baseline, groups)
+            differences = {r.name: compare(r, baseline, photos=photos) for r in compared if baseline is not None}
+            groups.append(Group(label, len(photos), means, differences))
+    return counted, groups
 
 
-def differences_in(
-    photos: Collection[str], results: Sequence[Result], baseline: Result | None
-) -> dict[str, Difference]:
-    """{result: its difference to the baseline in these photos}, of all results but the baseline."""
-    if baseline is None:
-        return {}
-    return {r.name: compare(r, baseline, photos=photos) for r in results if r is not baseline}
-
-
-def detected(result: Result) -> bool:
-    """Whether the result was fused with boxes other than the true ones."""
-    used = result.content['protocol']
-    boxes = used.get('boxes') or {}
-    return 'fusion_net' in (used.get('networks') or ()) and boxes.get('networks') not in (None, boxes.get('truth'))
-
-
-def used_by_photo(result: Result) -> dict[str, int]:
-    """{photo: how many instances the networks were given}, of the photos whose PSNR was measured."""
-    return {
-        entry['photo']: entry['used']
-        for entry in result.content['photos']
-        if 'used' in entry and 'PSNR' in entry['image']
-    }
-
-
-def markdown(results: Sequence[Result], baseline: Result | None, grouped: ByInstances | None) -> str:
-    """The whole report."""
+def report(results: Sequence[Result], baseline: Result | None) -> dict[str, bytes]:
+    """{name: content} of all files of the report."""
+    counted, groups = by_instances(results, baseline)
     parts = [
         '# Results beside the paper',
         "Figures marked as the paper's are quoted from Su, Chu, Huang: *Instance-aware Image Colorization*, CVPR 2020 "
         '(\\* fine-tuned on COCO-Stuff). The others were measured by `tools/test.py`; only figures of the same photos '
         'compare. LPIPS: less is better, PSNR in dB and SSIM: more is better.',
         *measured(results),
-        *table1(results),
-        *table2(results),
-        *table3(results),
-        *instances_table(grouped),
+        *tables_1_and_2([result for result in results if result.is_system]),
+        *table_3(results),
+        '## PSNR against the number of instances',
+        *instances_table(counted, groups, baseline),
         *more_metrics(results),
         *([] if baseline is None else differences(results, baseline)),
         *protocols(results),
     ]
-    return '\n\n'.join(parts) + '\n'
+    files = {'report.md': ('\n\n'.join(parts) + '\n').encode(), 'report.png': plot(results)}
+    if baseline is not None and any(group.differences for group in groups):
+        files['report_instances.png'] = plot_instances(groups, baseline.name)
+    return files
 
 
 def measured(results: Sequence[Result]) -> list[str]:
     """PSNR beside colourfulness, of everything measured."""
-    columns = ('PSNR', 'median PSNR', 'CF', 'CF / truth')
-    header = ['method', *columns, *(f'instances: {column}' for column in columns), 'photos']
-    rows = [[r.name, *psnr_and_color(r, 'image'), *psnr_and_color(r, 'instance'), str(r.num_photos)] for r in results]
+    rows = []
+    for result in results:
+        row: dict[str, Any] = {'method': result.name}
+        for level, prefix in zip(LEVELS, ('', 'instances: '), strict=True):
+            figures = result.figures(level)
+            color, truth = figures.get('CF'), figures.get('CF_truth')
+            row |= {f'{prefix}PSNR': figures.get('PSNR'), f'{prefix}median PSNR': figures.get('PSNR_median')}
+            row |= {f'{prefix}CF': color, f'{prefix}CF / truth': color / truth if truth and color is not None else None}
+        rows.append({**row, 'photos': result.protocol['num_photos']})
     note = (
         'Neither PSNR nor colourfulness (CF) says much alone: grey has a good PSNR on pale photos, and wrong colours '
         "have a CF too. CF / truth is the mean CF as a share of the true pictures'."
     )
-    return ['## Measured', note, grid(header, rows)]
+    return ['## Measured', note, grid(rows)]
 
 
-def psnr_and_color(result: Result, level: str) -> list[str]:
-    """Mean and median PSNR, CF, and CF as a share of the truth's."""
-    figures = result.figures(level)
-    color, truth = figures.get('CF'), figures.get('CF_truth')
-    share = color / truth if color is not None and truth else None
-    return numbers([figures.get('PSNR'), figures.get('PSNR_median'), color, share])
-
-
-def table1(results: Sequence[Result]) -> list[str]:
-    """Table 1: whole photos."""
-    header = [
-        'method',
-        'source',
-        *(f'{name}: {" / ".join(COLUMNS)}' for name in TABLE1_SETS),
-        'measured here',
-        'photos',
+def tables_1_and_2(systems: Sequence[Result]) -> list[str]:
+    """Table 1, whole photos, and Table 2, instances."""
+    sets = [f'{name}: {" / ".join(COLUMNS)}' for name in TABLE1_SETS]
+    empty = dict.fromkeys(('measured here', 'photos'))
+    table1: list[dict[str, Any]] = [
+        {'method': name, 'source': 'paper', **dict(zip(sets, map(cell, figures), strict=False)), **empty}
+        for name, figures in PAPER.items()
     ]
-    rows = [[name, 'paper', *map(cell, figures), MISSING, MISSING] for name, figures in TABLE1.items()]
-    rows += [
-        [result.name, 'measured', *[MISSING] * len(TABLE1_SETS), cell_of(result, 'image'), str(result.num_photos)]
-        for result in systems(results)
+    table1 += [
+        {'method': r.name, 'source': 'measured', 'measured here': r.cell('image'), 'photos': r.protocol['num_photos']}
+        for r in systems
     ]
-    return ['## Table 1: whole photos', grid(header, rows)]
+    table2: list[dict[str, Any]] = [
+        {
+            'method': name,
+            'source': 'paper',
+            **dict(zip(COLUMNS, of_instances, strict=True)),
+            'instances': TABLE1_SETS[1],
+        }
+        for name, (*_, of_instances) in PAPER.items()
+    ]
+    for result in systems:
+        figures = {column: result.figures('instance').get(column) for column in COLUMNS}
+        count = result.protocol.get('num_instances')
+        table2.append({'method': result.name, 'source': 'measured', **figures, 'instances': count})
+    return ['## Table 1: whole photos', grid(table1), '## Table 2: instances', grid(table2)]
 
 
-def table2(results: Sequence[Result]) -> list[str]:
-    """Table 2: instances."""
-    header = ['method', 'source', *COLUMNS, 'instances']
-    rows = [[name, 'paper', *numbers(figures), 'COCO-Stuff val'] for name, figures in TABLE2.items()]
-    for result in systems(results):
-        figures = result.figures('instance')
-        counted = str(result.content['protocol'].get('num_instances', MISSING))
-        rows.append([result.name, 'measured', *numbers([figures.get(column) for column in COLUMNS]), counted])
-    return ['## Table 2: instances', grid(header, rows)]
-
-
-def table3(results: Sequence[Result]) -> list[str]:
+def table_3(results: Sequence[Result]) -> list[str]:
     """Table 3: what each part of the method contributes, on whole photos and on instances."""
-    header = ['', 'config', f'paper: {" / ".join(COLUMNS)}', 'measured: photo', 'measured: instances', 'photos']
     parts = ['## Table 3: ablations']
     for title, lines in TABLE3.items():
         rows = []
         for label, (config, figures) in lines.items():
             result = find(results, config)
-            measured = [MISSING] * 3
-            if result is not None:
-                measured = [cell_of(result, 'image'), cell_of(result, 'instance'), str(result.num_photos)]
-            rows.append([label, result.name if result else config, cell(figures) if figures else MISSING, *measured])
-        parts += [f'### {title}', grid(header, rows)]
+            known: dict[str, Any] = {'': label, 'config': result.name if result else config}
+            known |= {f'paper: {" / ".join(COLUMNS)}': cell(figures) if figures else MISSING}
+            found = (
+                (result.cell('image'), result.cell('instance'), result.protocol['num_photos']) if result else [None] * 3
+            )
+            rows.append(known | dict(zip(('measured: photo', 'measured: instances', 'photos'), found, strict=True)))
+        parts += [f'### {title}', grid(rows)]
     return [*parts, 'The paper finds both masks of (c) clearly worse than learned weights.']
 
 
-def instances_table(grouped: ByInstances | None) -> list[str]:
+def instances_table(counted: Result | None, groups: Sequence[Group], baseline: Result | None) -> list[str]:
     """PSNR of whole photos by the number of instances in them, and how it differs from the baseline's."""
-    title = '## PSNR against the number of instances'
-    if grouped is None or not grouped.groups:
-        return [title, 'No result was fused with detected boxes and says how many of them each photo had.']
-    names, compared = (list(part) for part in (grouped.groups[0].psnr, grouped.groups[0].differences))
-    boxes = grouped.counted.content['protocol']['boxes']['networks']
-    notes = [
+    if counted is None or not groups:
+        return ['No result was fused with detected boxes and says how many of them each photo had.']
+    note = (
         'Mean PSNR of whole photos, in dB. Photos are grouped, for all columns alike, by the number of instances that '
-        f'the networks of {grouped.counted.name} were given (boxes: {boxes}). Results of other photos have no column.'
-    ]
-    header = ['instances', 'photos', *names]
-    if grouped.baseline is not None and compared:
-        header += [f'{name} − {grouped.baseline.name}' for name in compared]
-        notes.append(
-            f'Differences are paired by photo; in brackets their {CONFIDENCE:.0%} interval by {RESAMPLES} bootstrap '
+        f'the networks of {counted.name} were given (boxes: {counted.protocol["boxes"]["networks"]}). Results of other '
+        'photos have no column.'
+    )
+    if groups[0].differences:
+        note += (
+            f' Differences are paired by photo; in brackets their {CONFIDENCE:.0%} interval by {RESAMPLES} bootstrap '
             'resamples of the group, seed 0, where it has more than one photo. report_instances.png shows them.'
         )
-    rows = []
-    for group in grouped.groups:
-        differences = [difference_cell(group.differences[name]) for name in compared]
-        rows.append([group.label, str(group.num_photos), *numbers([group.psnr[n] for n in names]), *differences])
-    return [title, ' '.join(notes), grid(header, rows)]
-
-
-def difference_cell(difference: Difference) -> str:
-    """A difference and its interval in one cell; a single photo has no interval."""
-    mean, low, high, count = difference
-    return f'{mean:+.3f} ({low:+.3f} to {high:+.3f})' if count > 1 else f'{mean:+.3f}'
+    rows = [
+        {'instances': group.label, 'photos': group.num_photos, **group.psnr}
+        | {f'{name} − {baseline.name}': str(found) for name, found in group.differences.items() if baseline}
+        for group in groups
+    ]
+    return [note, grid(rows)]
 
 
 def more_metrics(results: Sequence[Result]) -> list[str]:
     """What else was measured, at both levels."""
-    levels = ('image', 'instance')
-    names = dict.fromkeys(name for r in results for level in levels for name in r.figures(level) if name not in COLUMNS)
     rows = [
-        [result.name, level, *(number(result.figures(level).get(name)) for name in names)]
-        for result in results
-        for level in levels
-        if result.figures(level)
+        {'method': r.name, 'level': level, **{name: figures.get(name) for name in figures if name not in COLUMNS}}
+        for r in results
+        for level in LEVELS
+        if (figures := r.figures(level))
     ]
-    if not names:
-        return []
-    return ['## Other metrics', grid(['method', 'level', *names], rows)]
+    return ['## Other metrics', grid(rows)] if any(len(row) > 2 for row in rows) else []
 
 
 def differences(results: Sequence[Result], baseline: Result) -> list[str]:
     """Every other result against the baseline, paired by photo."""
+    interval = f'{CONFIDENCE:.0%} interval'
+    names = ('method', 'level', 'mean difference in PSNR, dB', interval, 'photos')
     rows = []
     for result in results:
-        for level in ('image', 'instance') if result is not baseline else ():
-            if psnr_by_photo(result, level) and psnr_by_photo(baseline, level):
-                mean, low, high, count = compare(result, baseline, level)
-                rows.append([result.name, level, f'{mean:+.3f}', f'{low:+.3f} to {high:+.3f}', str(count)])
-    header = ['method', 'level', 'mean difference in PSNR, dB', f'{CONFIDENCE:.0%} interval', 'photos']
+        for level in LEVELS if result is not baseline else ():
+            if result.psnr(level) and baseline.psnr(level):
+                found = compare(result, baseline, level)
+                values = (result.name, level, f'{found.mean:+.3f}', found.interval, found.num_photos)
+                rows.append(dict(zip(names, values, strict=True)))
     note = f'Paired by photo (instances by their mean in a photo), {RESAMPLES} bootstrap resamples, seed 0.'
-    return [f'## Against {baseline.name}', grid(header, rows), note]
+    return [f'## Against {baseline.name}', grid(rows or [dict.fromkeys(names)]), note]
 
 
 def protocols(results: Sequence[Result]) -> list[str]:
     """How each result was measured, as far as it bears on comparing them, and what could not be computed."""
-    header = ['method', 'checkpoint', 'networks', 'decoder', 'photos', 'skipped', 'size', 'boxes of the networks']
-    rows: list[list[str]] = []
-    causes: dict[tuple[str, str], list[str]] = {}
+    rows = []
+    causes = defaultdict(list)
     for result in results:
-        used = result.content['protocol']
-        checkpoint = (used.get('checkpoint') or {}).get('name', MISSING)
-        networks = ', '.join(used.get('networks') or []) or MISSING
-        counts = [str(result.num_photos), str(used.get('num_skipped', MISSING))]
-        size = ' x '.join(map(str, used.get('size', [])))
-        boxes = (used.get('boxes') or {}).get('networks') or MISSING
-        rows.append([result.name, checkpoint, networks, used.get('decoder') or MISSING, *counts, size, str(boxes)])
+        used = result.protocol
+        rows.append(
+            {
+                'method': result.name,
+                'checkpoint': (used.get('checkpoint') or {}).get('name'),
+                'networks': ', '.join(used.get('networks') or []) or None,
+                'decoder': used.get('decoder') or None,
+                'photos': used['num_photos'],
+                'skipped': used.get('num_skipped'),
+                'size': ' x '.join(map(str, used.get('size', []))),
+                'boxes of the networks': (used.get('boxes') or {}).get('networks'),
+            }
+        )
         for cause in result.content['not_computed'].items():
-            causes.setdefault(cause, []).append(result.name)
+            causes[cause].append(result.name)
     notes = [f'- {metric} of {", ".join(names)} was not computed: {why}' for (metric, why), names in causes.items()]
-    return ['## Protocol', grid(header, rows), *(['\n'.join(notes)] if notes else [])]
+    return ['## Protocol', grid(rows), *(['\n'.join(notes)] if notes else [])]
 
 
-def systems(results: Sequence[Result]) -> list[Result]:
-    """The results that belong into Tables 1 and 2: all but the ablations."""
-    return [result for result in results if is_system(result)]
+def grid(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of rows {column: value}; the columns are those of all rows, what a row lacks is a dash."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, ['---'] * len(names), *([number(row.get(name)) for name in names] for row in rows)]
+    escaped = ([text.replace('*', '\\*').replace('|', '\\|') for text in line] for line in lines)
+    return '\n'.join(f'| {" | ".join(line)} |' for line in escaped)
 
 
-def is_system(result: Result) -> bool:
-    """Whether the result is no ablation."""
-    return result.name not in ABLATIONS or result.name == WHOLE_CONFIG
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join(f'| {" | ".join(escaped(text) for text in line)} |' for line in lines)
-
-
-def escaped(text: str) -> str:
-    """A text whose stars and bars are no Markdown."""
-    return text.replace('*', '\\*').replace('|', '\\|')
+def number(value: Any) -> str:
+    """A figure as the paper rounds it, a dash for None, or else its text."""
+    return MISSING if value is None else f'{value:.3f}' if isinstance(value, float) else str(value)
 
 
 def cell(figures: Sequence[float | None]) -> str:
     """LPIPS / PSNR / SSIM in one cell."""
-    return ' / '.join(numbers(figures))
-
-
-def cell_of(result: Result, level: str) -> str:
-    """A result's LPIPS / PSNR / SSIM in one cell."""
-    return cell([result.figures(level).get(column) for column in COLUMNS])
-
-
-def numbers(figures: Sequence[float | None]) -> list[str]:
-    """Numbers as the paper rounds them."""
-    return [number(figure) for figure in figures]
-
-
-def number(figure: float | None) -> str:
-    """A number as the paper rounds it, or a dash."""
-    return MISSING if figure is None else f'{figure:.3f}'
+    return ' / '.join(map(number, figures))
 
 
 def plot(results: Sequence[Result]) -> bytes:
@@ -462,7 +416,7 @@ def plot(results: Sequence[Result]) -> bytes:
 
     figure = Figure(figsize=(14, 9), layout='constrained')
     axes = figure.subplots(2, 2).flatten()
-    overall = {r.name: [r.figures('image').get('PSNR'), r.figures('instance').get('PSNR')] for r in results}
+    overall = {r.name: [r.figures(level).get('PSNR') for level in LEVELS] for r in results}
     draw_bars(axes[0], 'measured', overall, ('whole photos', 'instances'))
     for axis, (title, lines) in zip(axes[1:], TABLE3.items(), strict=True):
         bars = {}
@@ -527,15 +481,6 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--baseline', metavar='NAME', help='result that the others are compared with photo by photo')
 
 
-def report_files(results: Sequence[Result], baseline: Result | None) -> dict[str, bytes]:
-    """{name: content} of all files of the report."""
-    grouped = by_instances(results, baseline)
-    files = {'report.md': markdown(results, baseline, grouped).encode(), 'report.png': plot(results)}
-    if grouped is not None and grouped.baseline is not None and any(group.differences for group in grouped.groups):
-        files['report_instances.png'] = plot_instances(grouped.groups, grouped.baseline.name)
-    return files
-
-
 def run(args: argparse.Namespace) -> None:
     """Reads, writes the files and names them."""
     results = [load_result(text) for text in args.results]
@@ -549,7 +494,7 @@ def run(args: argparse.Namespace) -> None:
         if baseline is None:
             raise ValueError(f'there is no result named {args.baseline}; there are {", ".join(names)}')
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    for name, data in report_files(results, baseline).items():
+    for name, data in report(results, baseline).items():
         write_whole(data, args.out_dir / name)
         print(f'wrote {args.out_dir / name}')
 

@@ -97,8 +97,8 @@ class TestTables:
         lines = (shared / 'paper' / 'TABLES.md').read_text().splitlines()
         cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines if line.startswith('|')]
         methods = [[row[0].replace('the paper', 'Su 2020'), *row[1:]] for row in cells if len(row) == 4]
-        table1 = {name: [tool.cell(figures) for figures in row] for name, row in tool.TABLE1.items()}
-        table2 = {name: tool.numbers(figures) for name, figures in tool.TABLE2.items()}
+        table1 = {name: [tool.cell(figures) for figures in row[:3]] for name, row in tool.PAPER.items()}
+        table2 = {name: [tool.number(figure) for figure in row[3]] for name, row in tool.PAPER.items()}
 
         assert {row[0]: row[1:] for row in methods if row[0] in table1 and '/' in row[1]} == table1
         assert {row[0]: row[1:] for row in methods if row[0] in table2 and '/' not in row[1]} == table2
