@@ -40,9 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.detectors.cached import CachedDetector
 
     args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
-    results = ResultOptions(**chosen(args, ResultOptions))
-    colour, pace = ColourOptions(**chosen(args, ColourOptions)), PaceOptions(**chosen(args, PaceOptions))
-    built = chosen(args, ObjectOptions, NetworkOptions)
+    results, colour, pace = chosen(args, ResultOptions), chosen(args, ColourOptions), chosen(args, PaceOptions)
+    built = vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
     boxes = built.pop('boxes')
     if boxes is not None:
         if args.detector is not None:

@@ -9,9 +9,11 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from types import UnionType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import EXPECTED, sentence
+
+T = TypeVar('T')
 
 
 class UsageError(Exception):
@@ -87,9 +89,9 @@ def add_options(
         target.add_argument(about['flag'] or f'--{field.name.replace("_", "-")}', **settings)
 
 
-def chosen(args: argparse.Namespace, *groups: type) -> dict[str, Any]:
-    """What the command line says about all options of these dataclasses, {name: value}."""
-    return {field.name: getattr(args, field.name) for group in groups for field in dataclasses.fields(group)}
+def chosen(args: argparse.Namespace, group: type[T]) -> T:
+    """What the command line says about the options of a dataclass, all of which it has got by `add_options`."""
+    return group(**{name: getattr(args, name) for name in get_type_hints(group)})
 
 
 class Command:
@@ -158,28 +160,3 @@ class Command:
             hint = '' if isinstance(error, EXPECTED) else '; --debug shows where'
             print(f'error: {sentence(error)}{hint}', file=sys.stderr)
             return 1
-
-
-def run_command(command: Callable[[], int], *, debug: bool, when_stopped: str) -> int:
-    """Runs a command and turns what it raises into one line on stderr.
-
-    Args:
-        command: returns its exit status.
-        debug: whether to show the traceback instead.
-        when_stopped: what to say after Ctrl-C.
-
-    Returns:
-        The exit status: the command's own, 1 after an error, 130 when stopped.
-    """
-    try:
-        return command()
-    except KeyboardInterrupt:
-        print(when_stopped, file=sys.stderr)
-        return 130
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-            return 1
-        hint = '' if isinstance(error, EXPECTED) else '; --debug shows where'
-        print(f'error: {sentence(error)}{hint}', file=sys.stderr)
-        return 1
