@@ -67,7 +67,7 @@ import signal
 
 from mmengine.hooks import Hook
 
-import insta_colorization.engine.hooks
+import insta_colorization.engine.hooks.checkpoint
 from insta_colorization.registry import HOOKS
 
 kind, _, moment = os.environ.get('TROUBLE', '').partition(' ')
@@ -84,7 +84,7 @@ class KillHook(Hook):
             kill()
 
 
-def write_whole(data, path, original=insta_colorization.engine.hooks.write_whole):
+def write_whole(data, path, original=insta_colorization.engine.hooks.checkpoint.write_whole):
     if moment == path.name and kind == 'kill':
         path.with_name('.half.tmp').write_bytes(data[: len(data) // 2])
         kill()
@@ -93,7 +93,7 @@ def write_whole(data, path, original=insta_colorization.engine.hooks.write_whole
     original(data, path)
 
 
-insta_colorization.engine.hooks.write_whole = write_whole
+insta_colorization.engine.hooks.checkpoint.write_whole = write_whole
 """
 
 
