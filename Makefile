@@ -6,7 +6,7 @@ IMG ?=
 # albumentations would ask the network for its newest version at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-unit lint format env core-env
+.PHONY: demo test test-unit lint format docs env core-env
 
 demo: env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
@@ -26,6 +26,10 @@ lint: env
 format: env
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
+
+# The pages and the API from docstrings, into docs/_build/docs/index.html; a broken reference is an error.
+docs: env
+	$(PYTHON) -m sphinx -q -W --keep-going -c docs . docs/_build
 
 env:
 	@tools/setup_env.sh
