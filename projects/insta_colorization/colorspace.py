@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 L_CENTRE = 50.0
@@ -164,6 +165,19 @@ def to_network(lab: Tensor) -> tuple[Tensor, Tensor]:
 def from_network(lightness: Tensor, ab: Tensor) -> Tensor:
     """Joins lightness (*, 1, H, W) and ab (*, 2, H, W) in network units into Lab (*, 3, H, W)."""
     return torch.cat([lightness * L_RANGE + L_CENTRE, ab * AB_RANGE], dim=-3)
+
+
+def lightness_to_gray(lightness: Tensor) -> Tensor:
+    """The grey sRGB value of each lightness.
+
+    Args:
+        lightness: of any shape, in network units.
+
+    Returns:
+        The same shape, 0..1.
+    """
+    lab = F.pad((lightness * L_RANGE + L_CENTRE).unsqueeze(-3), (0, 0, 0, 0, 0, 2))
+    return lab_to_rgb(lab)[..., 1, :, :].clamp(0, 1)
 
 
 def ab_to_bins(ab: Tensor) -> Tensor:

@@ -1,6 +1,16 @@
 """Networks, fusion, losses and the models that the runner trains and tests."""
 
-from .backbones import STAGES, Backbone, ColorizationBackbone, Colors, FeatureInfo, Stage, network_input
+from .backbones import (
+    STAGES,
+    Backbone,
+    ColorizationBackbone,
+    Colors,
+    EfficientNetLite,
+    FeatureInfo,
+    LiteBackbone,
+    Stage,
+    network_input,
+)
 from .colorizer import Colorizer
 from .decoders import AnnealedMeanDecoder, RegressionDecoder, parse_decoder
 from .insta import (
@@ -22,6 +32,7 @@ __all__ = [
     'ColorizationPreprocessor',
     'Colorizer',
     'Colors',
+    'EfficientNetLite',
     'FeatureInfo',
     'FusionNetwork',
     'HuberLoss',
@@ -29,6 +40,7 @@ __all__ = [
     'InstColorizer',
     'InstanceColorizer',
     'InstanceFusion',
+    'LiteBackbone',
     'MaskFusion',
     'RebalancedClassLoss',
     'RegressionDecoder',
