@@ -1,5 +1,6 @@
 """Datasets, samplers and transforms."""
 
+from .augmentations import AgePhoto, SampleHints
 from .dataset import ColorizationDataset
 from .sampler import PhotoSampler
 from .transforms import (
@@ -16,6 +17,7 @@ from .transforms import (
 )
 
 __all__ = [
+    'AgePhoto',
     'ColorizationDataset',
     'CropInstances',
     'CropToInstance',
@@ -27,5 +29,6 @@ __all__ = [
     'RandomFlipPhoto',
     'RandomInstanceWindows',
     'ResizePhoto',
+    'SampleHints',
     'SelectInstances',
 ]

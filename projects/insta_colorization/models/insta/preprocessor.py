@@ -56,7 +56,8 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         Args:
             data: `inputs` with `image`, N tensors (3, S, S) uint8 RGB, and, where instances are used, `crops`, N
                 tensors (R_n, 3, S, S) uint8 RGB; `data_samples`, N `ColorizationSample` that hold the `instances` of
-                the crops; some may hold hints.
+                the crops; some may hold hints. In training also `gray`, N tensors (S, S) uint8 that the networks get in
+                place of the luma, and `hint_regions`, N tensors (K_n, 5), see `true_hints`.
             training: whether this is a training batch.
 
         Returns:
@@ -68,6 +69,11 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         inputs, samples = self.cast_data(data['inputs']), data['data_samples']
         lightness, ab = self._convert(torch.stack(list(inputs['image'])), training)
         batch = {'lightness': lightness, 'ab': ab, 'data_samples': samples}
+        if 'gray' in inputs:
+            gray = torch.stack(list(inputs['gray'])).float()[:, None] / 255
+            batch['lightness'], _ = to_network(rgb_to_lab(gray.expand(-1, 3, -1, -1)))
+        if 'hint_regions' in inputs:
+            batch['hints'] = true_hints(ab, inputs['hint_regions'])
         if 'crops' in inputs:
             batch['instances'] = Instances.cat([sample.instances for sample in samples])
             batch['crop_lightness'], _ = self._convert(torch.cat(list(inputs['crops'])), training)
@@ -87,6 +93,25 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         if training:
             lightness, _ = to_network(rgb_to_lab(rgb_to_gray(rgb)))
         return lightness, ab
+
+
+def true_hints(ab: Tensor, regions: Sequence[Tensor]) -> Tensor:
+    """Hints that tell the networks the mean true colour of regions; later ones lie on top.
+
+    Args:
+        ab: (N, 2, S, S) in network units.
+        regions: N tensors (K_n, 5), x0, y0, x1, y1 in whole pixels and the mask's value.
+
+    Returns:
+        (N, 3, S, S), see `Backbone.rows`.
+    """
+    hints = ab.new_zeros(len(ab), 3, *ab.shape[-2:])
+    for hint, truth, rows in zip(hints, ab, regions, strict=True):
+        for x0, y0, x1, y1, mask in rows.tolist():
+            cells = ..., slice(int(y0), int(y1)), slice(int(x0), int(x1))
+            hint[:2][cells] = truth[cells].mean(dim=(1, 2), keepdim=True)
+            hint[2:][cells] = mask
+    return hints
 
 
 def paint_hints(hints: Sequence[Hint], window: Box, size: int) -> Tensor:
