@@ -266,8 +266,10 @@ def _shapes(family: Family, network: str, sizes: tuple[tuple[str, float], ...]) 
 
 def recognize(entries: Mapping[str, Any]) -> Match | None:
     """Finds the family whose signature a file's entries have, with or without a leading `module.`."""
-    found = shapes_of(without_module(entries))
+    return _recognize_shapes(shapes_of(without_module(entries)))
 
+
+def _recognize_shapes(found: Shapes) -> Match | None:
     def fits(match: Match) -> bool:
         signature = match.family.signatures[match.network]
         shapes = {name: found.get(match.layout.spell(match.network, name), ()) for name in signature}
@@ -371,7 +373,8 @@ def require_fit(shapes: Shapes, weights: Mapping[str, Any], source: str, model: 
         family: whose weights they are.
 
     Raises:
-        CheckpointError: a network is lacking on either side, or an entry is missing, unknown or of another shape.
+        CheckpointError: a network is lacking on either side, the families differ, or an entry is missing, unknown or of
+            another shape.
     """
     has, needs = family.networks_of(weights), family.networks_of(shapes)
     if lacking := [network for network in needs if network not in has]:
@@ -380,6 +383,11 @@ def require_fit(shapes: Shapes, weights: Mapping[str, Any], source: str, model: 
         )
     if extra := [network for network in has if network not in needs]:
         raise CheckpointError(f'{source} also holds {" and ".join(extra)}, which {model} has no place for')
+    other = _recognize_shapes(shapes)
+    if other is not None and type(family) not in (Family, type(other.family)):
+        raise CheckpointError(
+            f'{source} holds networks of the family {family.name!r}, but {model} has those of {other.family.name!r}'
+        )
     for network in needs:
         here, there = family.sizes_of(network, shapes_of(weights)), family.sizes_of(network, shapes)
         for size in [size for size in here if here[size] != there[size]]:

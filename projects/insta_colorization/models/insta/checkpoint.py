@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from insta_colorization.checkpoints import FAMILIES, Checkpoint, Family, Layout, TrainingStage
+from insta_colorization.models.backbones.lite import BOTTLENECK, STEM_CHANNELS
 
 PUBLISHED_FILES = {'image_net': 'latest_net_GComp', 'instance_net': 'latest_net_G', 'fusion_net': 'latest_net_GF'}
 MMAGIC_PREFIXES = {'image_net': 'image_model.', 'instance_net': 'instance_model.', 'fusion_net': 'fusion_model.'}
@@ -128,3 +129,31 @@ class InstaFamily(Family):
     def metadata(self, model_cfg: Mapping[str, Any]) -> dict[str, str]:  # noqa: D102
         decoder = dict(model_cfg.get('decoder') or {'type': 'RegressionDecoder'})
         return {'decoder': json.dumps(decoder), 'mask_centre': str(model_cfg.get('mask_centre', 0.5))}
+
+
+_LITE = {'encoder.stem.0.weight': (STEM_CHANNELS, 3, 3, 3), 'bottleneck.weight': (None, None, 1, 1)}
+
+
+@FAMILIES.register_module()
+class LiteFamily(InstaFamily):
+    """Full-image and instance network on the light backbone, in our names only."""
+
+    name = 'insta-lite'
+    signatures = {'image_net': _LITE, 'instance_net': _LITE}
+    stages = InstaFamily.stages[:2]
+    published = ()
+    copies = {'instance_net': 'image_net'}
+
+    def network_cfg(self, network: str, sizes: Mapping[str, float]) -> dict[str, Any]:  # noqa: D102
+        return {'type': 'LiteBackbone', 'width': sizes['width']}
+
+    def measure(  # noqa: D102
+        self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]
+    ) -> dict[str, float]:
+        return {'width': (shape_of('bottleneck.weight') or (BOTTLENECK,))[0] / BOTTLENECK}
+
+    def settings(self, checkpoint: Checkpoint) -> dict[str, float]:  # noqa: D102
+        return {}
+
+    def metadata(self, model_cfg: Mapping[str, Any]) -> dict[str, str]:  # noqa: D102
+        return {'decoder': super().metadata(model_cfg)['decoder']}
