@@ -1,4 +1,11 @@
-"""Networks, fusion, losses and the models that the runner trains and tests."""
+"""Networks, fusion, losses and the models that the runner trains and tests.
+
+Every folder but the backbones' is a method; importing this package imports them all, so that their models and families
+of checkpoints are registered.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from .backbones import (
     STAGES,
@@ -23,6 +30,10 @@ from .insta import (
     MaskFusion,
 )
 from .losses import HuberLoss, RebalancedClassLoss
+
+for _module in iter_modules(__path__):
+    if _module.ispkg:
+        import_module(f'{__name__}.{_module.name}')
 
 __all__ = [
     'STAGES',
