@@ -68,7 +68,7 @@ def _scratched(gray: np.ndarray) -> np.ndarray:
     for _ in range(np.random.randint(1, 4) if np.random.rand() < 0.1 else 0):
         top = np.random.randint(width)
         bottom = int(np.clip(top + np.random.normal(0, 4), 0, width - 1))
-        cv2.line(scratched, (top, 0), (bottom, height - 1), float(np.random.rand()), 1)
+        cv2.line(scratched, (top, 0), (bottom, height - 1), (float(np.random.rand()),), 1)
     return scratched
 
 

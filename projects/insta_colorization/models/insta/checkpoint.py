@@ -9,7 +9,7 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from insta_colorization.checkpoints import FAMILIES, Checkpoint, Family, Layout, TrainingStage
 from insta_colorization.models.backbones.lite import BOTTLENECK, STEM_CHANNELS
@@ -75,12 +75,12 @@ class InstaFamily(Family):
 
     name = 'insta'
     signatures = {'image_net': _TRUNK, 'instance_net': _TRUNK, 'fusion_net': _FUSION}
-    stages = (
+    stages: ClassVar[tuple[TrainingStage, ...]] = (
         TrainingStage(NETWORKS[:1], 'ImageColorizer'),
         TrainingStage(NETWORKS[:2], 'InstanceColorizer', predicts=False),
         TrainingStage(NETWORKS, 'InstColorizer'),
     )
-    published = (
+    published: ClassVar[tuple[Layout, ...]] = (
         # A lone trunk has the names of all trunks; what comes first decides.
         Layout('siggraph17', {'image_net': ''}, partial(published_name, 'instacolorization'), written=False),
         # The published code loads GF into its data-parallel wrapper, the other two into the network inside.
