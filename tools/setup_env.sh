@@ -11,7 +11,7 @@ SELF=tools/setup_env.sh
 VENV=.venv
 CORE=$VENV/core
 CONSTRAINTS=requirements/constraints.txt
-REQUIREMENTS=(runtime detectors metrics training zoo tests lint)
+REQUIREMENTS=(runtime detectors metrics training zoo tests lint docs)
 
 fail() {
   printf '%s\n' "$*" >&2

@@ -225,6 +225,39 @@ def test_make_targets_exist():
     assert all(re.search(rf'^{target}:', makefile, re.MULTILINE) for target in named), named
 
 
+@pytest.mark.parametrize(
+    ('name', 'elsewhere'),
+    [
+        ('CONTRIBUTING.md', set()),
+        ('docs/architecture.md', set()),
+        ('docs/add_a_colorizer.md', set()),
+        ('docs/fidelity.md', {'inference_bbox.py'}),
+    ],
+)
+def test_what_pages_about_the_code_name_is_there(name, elsewhere):
+    """Files, tests and names in capitals, in `code`; `elsewhere` is the published code's."""
+    words = set(re.findall(r'`([\w/.]+)', FENCE.sub('', (ROOT / name).read_text())))
+    sources = [path for folder in ('projects', 'tests', 'tools') for path in (ROOT / folder).rglob('*.py')]
+    known = {word for path in sources for word in re.findall(r'\w+', path.read_text())}
+    paths = {word for word in words if word.endswith('.py') or '/' in word}
+    names = {word for word in words - paths if re.fullmatch(r'test_\w+|([A-Z][a-z]+){2,}', word)}
+
+    there = [f'/{path.relative_to(ROOT).as_posix()}' for path in [*sources, ROOT / 'setup.py']]
+    files = {path for path in paths if path.endswith('.py')}
+    absent = {file for file in files if not any(path.endswith(f'/{file}') for path in there)}
+    assert absent == elsewhere
+    folders = (ROOT, ROOT / 'projects' / 'insta_colorization')
+    rooms = {path for path in paths - files if path.endswith('/') and not path.startswith('.')}
+    assert all(any((folder / room).exists() for folder in folders) for room in rooms), rooms
+    assert names <= known, names - known
+
+
+def test_every_colorizer_has_its_page():
+    folders = {path.parent.name for path in (ROOT / 'projects/insta_colorization/models').glob('*/__init__.py')}
+
+    assert folders - {'backbones'} == {page.stem for page in (ROOT / 'docs' / 'colorizers').glob('*.md')}
+
+
 def metrics_of(name: str) -> list[dict]:
     """Of a result: at the level of photos, and of instances."""
     metrics = json.loads((ROOT / 'docs' / 'results' / name).read_text())['metrics']
