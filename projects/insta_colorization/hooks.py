@@ -8,12 +8,3 @@ from insta_colorization.engine.hooks import (
     WholeCheckpointHook,
 )
 from insta_colorization.engine.optim_wrapper import BFloat16OptimWrapper
-
-__all__ = [
-    'BFloat16OptimWrapper',
-    'ColorizationVisualizationHook',
-    'InvalidLossHook',
-    'MeanLossHook',
-    'RecalibratedEMAHook',
-    'WholeCheckpointHook',
-]

@@ -1,5 +1,3 @@
 """Forwards to `insta_colorization.apis.inferencer`: programs name this module."""
 
 from insta_colorization.apis.inferencer import ColorizationInferencer
-
-__all__ = ['ColorizationInferencer']

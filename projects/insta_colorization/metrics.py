@@ -1,5 +1,3 @@
 """Forwards to `insta_colorization.evaluation.metrics`: the `custom_imports` of saved configs name this module."""
 
 from insta_colorization.evaluation.metrics import FID, LPIPS, PSNR, SSIM, Colorfulness
-
-__all__ = ['FID', 'LPIPS', 'PSNR', 'SSIM', 'Colorfulness']

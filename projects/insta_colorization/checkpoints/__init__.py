@@ -4,18 +4,3 @@ from .families import FAMILIES, Checkpoint, Family, Layout, TrainingStage
 from .io import load_checkpoint, load_into, save_checkpoint
 from .runner import adapt_state_dict, load_from_local, register_reader
 from .safe_load import CheckpointError
-
-__all__ = [
-    'FAMILIES',
-    'Checkpoint',
-    'CheckpointError',
-    'Family',
-    'Layout',
-    'TrainingStage',
-    'adapt_state_dict',
-    'load_checkpoint',
-    'load_from_local',
-    'load_into',
-    'register_reader',
-    'save_checkpoint',
-]

@@ -15,20 +15,3 @@ from .transforms import (
     ResizePhoto,
     SelectInstances,
 )
-
-__all__ = [
-    'AgePhoto',
-    'ColorizationDataset',
-    'CropInstances',
-    'CropToInstance',
-    'LoadInstances',
-    'LoadPhoto',
-    'PackColorization',
-    'PhotoSampler',
-    'RandomCropPhoto',
-    'RandomFlipPhoto',
-    'RandomInstanceWindows',
-    'ResizePhoto',
-    'SampleHints',
-    'SelectInstances',
-]

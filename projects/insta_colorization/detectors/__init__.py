@@ -6,14 +6,3 @@ from .cached import CachedDetector
 from .mmdet import MMDetDetector
 from .onnx import OnnxDetector
 from .opencv import OpenCVDetector
-
-__all__ = [
-    'CachedDetector',
-    'InstanceDetector',
-    'MMDetDetector',
-    'NoDetector',
-    'OnnxDetector',
-    'OpenCVDetector',
-    'build_detector',
-    'lightness_copies',
-]

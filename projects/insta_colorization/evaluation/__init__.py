@@ -1,5 +1,3 @@
 """Metrics, baselines and the protocol beside the numbers."""
 
 from . import baselines, metrics
-
-__all__ = ['baselines', 'metrics']

@@ -14,18 +14,3 @@ from .photo import (
     read_photo,
     write_photo,
 )
-
-__all__ = [
-    'READABLE_SUFFIXES',
-    'WRITABLE_SUFFIXES',
-    'ImageReadError',
-    'ImageWriteError',
-    'Metadata',
-    'Photo',
-    'as_photo',
-    'decode_photo',
-    'encode_photo',
-    'load_rgb',
-    'read_photo',
-    'write_photo',
-]

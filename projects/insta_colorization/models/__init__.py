@@ -34,28 +34,3 @@ from .losses import HuberLoss, RebalancedClassLoss
 for _module in iter_modules(__path__):
     if _module.ispkg:
         import_module(f'{__name__}.{_module.name}')
-
-__all__ = [
-    'STAGES',
-    'AnnealedMeanDecoder',
-    'Backbone',
-    'ColorizationBackbone',
-    'ColorizationPreprocessor',
-    'Colorizer',
-    'Colors',
-    'EfficientNetLite',
-    'FeatureInfo',
-    'FusionNetwork',
-    'HuberLoss',
-    'ImageColorizer',
-    'InstColorizer',
-    'InstanceColorizer',
-    'InstanceFusion',
-    'LiteBackbone',
-    'MaskFusion',
-    'RebalancedClassLoss',
-    'RegressionDecoder',
-    'Stage',
-    'network_input',
-    'parse_decoder',
-]

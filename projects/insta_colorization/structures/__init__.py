@@ -4,5 +4,3 @@ from .coco import COCO_CLASSES, COCO_IDS
 from .instances import Instances
 from .request import Hint, Request
 from .sample import ColorizationSample, PhotoField, Size
-
-__all__ = ['COCO_CLASSES', 'COCO_IDS', 'ColorizationSample', 'Hint', 'Instances', 'PhotoField', 'Request', 'Size']

@@ -5,15 +5,3 @@ from .ema import RecalibratedEMAHook, live_batch_norms, measured_batch_norm
 from .invalid_loss import InvalidLossHook
 from .mean_loss import MeanLossHook
 from .visualization import ColorizationVisualizationHook, result_sheet
-
-__all__ = [
-    'ColorizationVisualizationHook',
-    'InvalidLossHook',
-    'MeanLossHook',
-    'RecalibratedEMAHook',
-    'WholeCheckpointHook',
-    'WholeFileBackend',
-    'live_batch_norms',
-    'measured_batch_norm',
-    'result_sheet',
-]

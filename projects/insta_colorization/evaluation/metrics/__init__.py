@@ -6,15 +6,3 @@ from .fid import FID
 from .lpips import LPIPS
 from .psnr import PSNR
 from .ssim import SSIM, structural_similarity
-
-__all__ = [
-    'FID',
-    'LPIPS',
-    'PSNR',
-    'SSIM',
-    'Colorfulness',
-    'PhotoMetric',
-    'PhotoResult',
-    'colorfulness',
-    'structural_similarity',
-]

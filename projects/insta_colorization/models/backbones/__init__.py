@@ -3,15 +3,3 @@
 from .base import Backbone, Colors, FeatureInfo
 from .lite import EfficientNetLite, LiteBackbone
 from .zhang2017 import STAGES, ColorizationBackbone, Stage, network_input
-
-__all__ = [
-    'STAGES',
-    'Backbone',
-    'ColorizationBackbone',
-    'Colors',
-    'EfficientNetLite',
-    'FeatureInfo',
-    'LiteBackbone',
-    'Stage',
-    'network_input',
-]

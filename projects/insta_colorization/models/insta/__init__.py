@@ -4,14 +4,3 @@ from .checkpoint import InstaFamily
 from .colorizers import ImageColorizer, InstanceColorizer, InstColorizer
 from .fusion import FusionNetwork, InstanceFusion, MaskFusion
 from .preprocessor import ColorizationPreprocessor
-
-__all__ = [
-    'ColorizationPreprocessor',
-    'FusionNetwork',
-    'ImageColorizer',
-    'InstColorizer',
-    'InstaFamily',
-    'InstanceColorizer',
-    'InstanceFusion',
-    'MaskFusion',
-]
