@@ -43,14 +43,7 @@ def _channelwise(values: Tensor, x: Tensor) -> Tensor:
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """Converts sRGB in 0..1 to CIELAB.
-
-    Args:
-        rgb: (*, 3, H, W), floating point.
-
-    Returns:
-        (*, 3, H, W): L in 0..100, a and b about +-110.
-    """
+    """Converts floating-point sRGB in 0..1 to CIELAB, L in 0..100, a and b about +-110; both are (*, 3, H, W)."""
     xyz = _mix(_XYZ_FROM_RGB, _to_linear(rgb)) / _channelwise(_WHITE, rgb)
     f = _lab_curve(xyz)
     x, y, z = f.unbind(dim=-3)
@@ -58,13 +51,9 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def pixel_lightness(pixels: np.ndarray) -> Tensor:
-    """CIELAB L of an image's own pixels; the same as `rgb_to_lab` gives, without its two other channels.
+    """CIELAB L (H, W) float32 in 0..100 of an image's own sRGB pixels (H, W, 3), uint8 or uint16.
 
-    Args:
-        pixels: (H, W, 3) sRGB, uint8 or uint16.
-
-    Returns:
-        (H, W) float32, L in 0..100.
+    The same as `rgb_to_lab` gives, without its two other channels.
     """
     linear = _linear_table(np.iinfo(pixels.dtype).max)
     luminance = torch.zeros(pixels.shape[:2])
@@ -88,13 +77,9 @@ def _lab_curve(xyz: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Converts CIELAB to sRGB, without clipping the result to 0..1.
+    """Converts floating-point CIELAB to sRGB, both (*, 3, H, W).
 
-    Args:
-        lab: (*, 3, H, W), floating point.
-
-    Returns:
-        (*, 3, H, W). Colours outside sRGB leave 0..1; see `compress_chroma`.
+    Colours outside sRGB leave 0..1, to which the result is not clipped; see `compress_chroma`.
     """
     linear = _lab_to_linear(lab)
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=0.0031308).pow(1 / 2.4) - 0.055, 12.92 * linear)
@@ -146,11 +131,7 @@ def compress_chroma(lab: Tensor, steps: int = 10) -> Tensor:
 def rgb_to_gray(rgb: Tensor) -> Tensor:
     """The training data's grey photo: luma rounded to 8 bit, as the published code stores it.
 
-    Args:
-        rgb: (*, 3, H, W) sRGB in 0..1.
-
-    Returns:
-        (*, 3, H, W): three equal channels in 0..1, multiples of 1/255.
+    From sRGB (*, 3, H, W) in 0..1 to three equal channels (*, 3, H, W) in 0..1, multiples of 1/255.
     """
     weights = rgb.new_tensor(_GRAY_WEIGHTS).view(3, 1, 1)
     gray = ((rgb * weights).sum(dim=-3, keepdim=True) * 255).round() / 255
@@ -168,26 +149,15 @@ def from_network(lightness: Tensor, ab: Tensor) -> Tensor:
 
 
 def lightness_to_gray(lightness: Tensor) -> Tensor:
-    """The grey sRGB value of each lightness.
-
-    Args:
-        lightness: of any shape, in network units.
-
-    Returns:
-        The same shape, 0..1.
-    """
+    """The grey sRGB value in 0..1 of each lightness in network units, whatever the shape."""
     lab = F.pad((lightness * L_RANGE + L_CENTRE).unsqueeze(-3), (0, 0, 0, 0, 0, 2))
     return lab_to_rgb(lab)[..., 1, :, :].clamp(0, 1)
 
 
 def ab_to_bins(ab: Tensor) -> Tensor:
-    """Class index of each colour: 23 * round((a + 110) / 10) + round((b + 110) / 10).
+    """Class index of each colour: 23 * round((a + 110) / 10) + round((b + 110) / 10), in Lab units.
 
-    Args:
-        ab: (N, 2, H, W) in network units.
-
-    Returns:
-        (N, H, W) int64 in 0..528.
+    From ab (N, 2, H, W) in network units to (N, H, W) int64 in 0..528.
     """
     cells = ((ab * AB_RANGE + AB_RANGE) / AB_BIN_WIDTH).round().clamp(0, AB_BINS_PER_AXIS - 1).long()
     return cells[:, 0] * AB_BINS_PER_AXIS + cells[:, 1]

@@ -80,11 +80,7 @@ class Setup:
 
 
 class GivenBoxes:
-    """A detector that has as many boxes for every photo, the same ones at every call.
-
-    Args:
-        count: how many.
-    """
+    """A detector that has `count` boxes for every photo, the same ones at every call."""
 
     score_thr = 0.0
 

@@ -98,15 +98,12 @@ class ColorizationInferencer(BaseInferencer):
     def visualize(  # type: ignore[override]
         self, inputs: Inputs, preds: Sequence[ColorizationSample], **colour: Any
     ) -> list[np.ndarray]:
-        """The colour pictures.
+        """N pictures (H, W, 3) RGB, see `Predictor.render`, of the photos given to `preprocess`; they are read again.
 
         Args:
-            inputs: N photos, as given to `preprocess`; they are read again.
+            inputs: the N photos.
             preds: their samples.
             colour: see `ColourOptions`.
-
-        Returns:
-            N pictures (H, W, 3) RGB, see `Predictor.render`.
         """
         options = ColourOptions(**colour)
         photos = (load(job.source) for job in self._inputs_to_list(inputs))
@@ -142,9 +139,8 @@ class ColorizationInferencer(BaseInferencer):
             options: of `ResultOptions`, `ColourOptions` and `PaceOptions`, by name.
 
         Returns:
-            `predictions`: a record a photo (`photo`, `output`, `status` done, skipped or failed; of those failed
-            `reason`; of those done `size`, `network`, `boxes`, `scores`); `visualization`: the colour pictures of those
-            done, RGB in each photo's own depth, or nothing when they were written.
+            `predictions`: a record a photo, see `Outcome`; `visualization`: the colour pictures of those done, RGB in
+            each photo's own depth, or nothing when they were written.
 
         Raises:
             FileNotFoundError: there is no such input, or a file that the detector needs is missing.

@@ -158,11 +158,7 @@ def merge(args: argparse.Namespace, listed: PhotoList, journal: Journal, info: d
 
 
 def detect_all(args: argparse.Namespace) -> int:
-    """Detects, writes and reports, in every process alike; returns the number of photos that failed.
-
-    Args:
-        args: of tools/detect_instances.py.
-    """
+    """tools/detect_instances.py, in every process alike; returns the number of photos that failed."""
     join(args.launcher)
     if not (is_main_process() or args.debug):
         logging.getLogger('insta_colorization').setLevel(logging.ERROR)

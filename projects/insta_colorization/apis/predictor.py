@@ -242,15 +242,12 @@ class Predictor:
         return [select(each, self.detector.score_thr, objects.min_size, objects.max_instances) for each in found]
 
     def pack(self, photo: Photo, request: Request, name: str = '') -> dict[str, Any]:
-        """Makes the networks' data of one photo; may be called in any thread.
+        """`inputs` and `data_samples` of one photo, as the model's `pack` makes them; may be called in any thread.
 
         Args:
             photo: what was read.
             request: what is known and wanted of it, its instances above all.
             name: what records call it.
-
-        Returns:
-            `inputs` and `data_samples` as the model's `pack` makes them.
 
         Raises:
             ValueError: something in the request has another size than the photo.

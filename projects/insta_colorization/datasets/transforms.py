@@ -29,11 +29,7 @@ GREY_SIZE = 256
 
 
 def ab_span(photo: np.ndarray) -> float:
-    """How far the colours of a photo reach: the wider of its ranges of a and b, in Lab units.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-    """
+    """How far the colours of a photo (H, W, 3) uint8 RGB reach: the wider of its ranges of a and b, in Lab units."""
     ab = rgb_to_lab(to_tensor(photo) / 255)[1:].flatten(1)
     return float((ab.amax(dim=1) - ab.amin(dim=1)).max())
 
@@ -43,14 +39,9 @@ class GreyPhotoError(ImageReadError):
 
 
 def load_colour(file: str | os.PathLike[str] | BinaryIO, min_ab_range: float) -> np.ndarray:
-    """Reads a photo by `imaging.load_rgb` and refuses a grey one.
+    """Reads a photo, (H, W, 3) uint8 RGB, by `imaging.load_rgb` and refuses a grey one.
 
-    Args:
-        file: a path, or an open file.
-        min_ab_range: a photo of which neither a nor b spans this many Lab units at 256 x 256 is grey; 0 takes all.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    A photo of which neither a nor b spans `min_ab_range` Lab units at 256 x 256 is grey; 0 takes all.
 
     Raises:
         ImageReadError: there is no readable photo.
@@ -122,13 +113,7 @@ class LoadInstances(BaseTransform):
 
 
 def move(results: dict, image: np.ndarray, change: str, *args: Any) -> dict:
-    """Replaces the photo and changes everything that moves with it.
-
-    Args:
-        results: of the pipeline.
-        image: the photo after the change.
-        change: the method of `PhotoField` that does the same.
-        *args: its arguments.
+    """Replaces the photo by `image`, and changes all that moves with it by a method of `PhotoField` and its arguments.
 
     Raises:
         ValueError: instances were cut out already, so their crops would no longer be those of the photo.

@@ -41,14 +41,7 @@ class CachedDetector:
         self.score_thr = score_thr
 
     def check(self, paths: Sequence[str]) -> None:
-        """Looks all photos of a run up before it begins, and warns if some have no boxes.
-
-        Args:
-            paths: the files of all photos.
-
-        Raises:
-            ValueError: none of the photos is there, or two of them would share one entry.
-        """
+        """Looks all photos of a run up before it begins, and warns if some have no boxes; see `BoxFile.matched`."""
         matched = self.boxes.matched(paths)
         if matched < len(paths):
             logger.warning('%s has boxes for %d of the %d photos', self.boxes.path, matched, len(paths))

@@ -55,14 +55,7 @@ class TintBaseline(Colorizer):
 
 @MODELS.register_module()
 class GrayBaseline(TintBaseline):
-    """Leaves every photo grey.
-
-    Args:
-        kwargs: see `Colorizer`.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__((0.0, 0.0), **kwargs)
+    """Leaves every photo grey: the tint without colour."""
 
 
 def fit_tint(batches: Iterable[Mapping[str, Any]], num_photos: int) -> tuple[float, float]:

@@ -188,10 +188,7 @@ class BoxFile:
         raise NotImplementedError
 
     def matched(self, paths: Sequence[str]) -> int:
-        """How many of the photos of a run are in the file.
-
-        Args:
-            paths: the files of all photos.
+        """How many of the photos of a run, given by their paths, are in the file.
 
         Raises:
             ValueError: none of the photos is there, or two of them would share one entry.

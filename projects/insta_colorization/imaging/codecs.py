@@ -206,11 +206,7 @@ def _read_dpi(image: 'pyvips.Image') -> tuple[float, float]:
 
 
 def _to_srgb(image: 'pyvips.Image') -> tuple['pyvips.Image', bytes | None, bool]:
-    """Brings pixels to grey or RGB under sRGB.
-
-    Returns:
-        the image; the profile to write; whether pixels must be converted to it then.
-    """
+    """Brings pixels to grey or RGB under sRGB; also tells the profile to write and whether to convert to it then."""
     wide = image.format == 'ushort'
     profile = image.get('icc-profile-data') if image.get_typeof('icc-profile-data') else None
     if image.interpretation in ('srgb', 'rgb16', 'rgb') and profile:

@@ -153,12 +153,7 @@ class _Layer:
 def clipped_rgb(photo: Tensor, ab: Tensor) -> Tensor:
     """Joins a photograph's lightness with predicted colour as the published code does: clipped to sRGB and rounded.
 
-    Args:
-        photo: (3, H, W) uint8 RGB.
-        ab: (2, h, w) in network units; brought to H x W bilinearly.
-
-    Returns:
-        (3, H, W) uint8 RGB.
+    The photograph and the result are (3, H, W) uint8 RGB; ab (2, h, w) in network units is resized bilinearly.
     """
     lightness, _ = to_network(rgb_to_lab(photo.float() / 255))
     ab = F.interpolate(ab[None].float(), size=photo.shape[-2:], mode='bilinear', align_corners=False)[0]

@@ -8,14 +8,9 @@ from insta_colorization.structures import Instances
 
 
 def resize_photo(image: np.ndarray, size: int) -> np.ndarray:
-    """Squashes a photo to a square, bilinear and antialiased as Pillow does (the published code).
+    """Squashes a photo (H, W, 3) uint8 to a square (size, size, 3), bilinear and antialiased as Pillow does.
 
-    Args:
-        image: (H, W, 3) uint8.
-        size: side of the square in pixels.
-
-    Returns:
-        (size, size, 3) uint8.
+    The published code does the same.
     """
     if image.shape[:2] == (size, size):
         return image
@@ -23,15 +18,7 @@ def resize_photo(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def crop_instances(image: np.ndarray, instances: Instances, size: int) -> np.ndarray:
-    """Cuts every instance out of its photo, at the photo's own resolution, and squashes it to a square.
-
-    Args:
-        image: (H, W, 3) uint8.
-        instances: R instances of this image.
-        size: side of the squares in pixels.
-
-    Returns:
-        (R, size, size, 3) uint8.
+    """Cuts R instances out of their photo (H, W, 3) uint8, at its own resolution: squares (R, size, size, 3) uint8.
 
     Raises:
         ValueError: the instances lie in an image of another size.

@@ -234,11 +234,7 @@ class Instances(PhotoField):
         return replace(self, **{name: moved(getattr(self, name)) for name in names})
 
     def of_images(self, keep: Tensor) -> 'Instances':
-        """The instances of some of the images, renumbered.
-
-        Args:
-            keep: (N,) bool, which images stay.
-        """
+        """The instances of some of the images, renumbered; `keep` (N,) bool says which images stay."""
         part = self[keep[self.image_index]]
         return replace(part, image_size=self.image_size[keep], image_index=(keep.cumsum(0) - 1)[part.image_index])
 

@@ -74,14 +74,7 @@ class Backbone(BaseModule):
     def forward(
         self, lightness: Tensor, hints: Tensor | None = None, visit: Visit | None = None, classify: bool = False
     ) -> Colors:
-        """Runs all rows and the regression head; arguments and errors as of `rows`.
-
-        Args:
-            lightness: see `rows`.
-            hints: see `rows`.
-            visit: see `rows`.
-            classify: whether to run the class head.
-        """
+        """Runs all rows, the regression head and, if asked for, the class head; arguments and errors as of `rows`."""
         class_logits = None
         for name, feature in self.rows(lightness, hints, visit):
             if classify and name == self.class_row:

@@ -127,12 +127,7 @@ class Canvas:
         return range(self.count, self.count + count)
 
     def add(self, crops: Tensor, weights: Sequence[Tensor]) -> None:
-        """Adds the next r instances.
-
-        Args:
-            crops: (r, C, h, w), their features.
-            weights: r maps (1, height, width) of the size of their boxes, float32.
-        """
+        """Adds the next r instances: features (r, C, h, w), and r float32 maps (1, height, width), as their boxes."""
         for crop, weight, number in zip(crops.split(1), weights, self.next(len(crops)), strict=True):
             place = self.grid.places[number]
             mass, mean = self._sums(place.image, crop, weight.dtype)
@@ -159,14 +154,9 @@ class Canvas:
         return self.mass[image], self.mean[image]
 
     def blend(self, feature: Tensor, image_weights: Tensor) -> Tensor:
-        """Adds the images themselves, changes `feature` (N, C, H, W) in place, and lets go of the features.
+        """Adds the images themselves by their weights (N, 1, H, W) float32, and lets go of the instances' features.
 
-        Args:
-            feature: (N, C, H, W).
-            image_weights: (N, 1, H, W), float32.
-
-        Returns:
-            The feature.
+        `feature` (N, C, H, W) is changed in place and returned.
         """
         assert self.count == len(self.grid.places), 'an instance has not been added'
         for image in self.grid.windows:

@@ -100,14 +100,9 @@ class InstanceFusion(BaseModule):
         return sum((share.clamp(max=1).log() for share in shares), torch.zeros(length))
 
     def forward(self, feature: Tensor, canvas: Canvas) -> Tensor:
-        """Blends.
+        """Blends a feature (N, C, H, W), without gradients in place, with the canvas of all R instances.
 
-        Args:
-            feature: (N, C, H, W); without gradients it is changed in place.
-            canvas: from `start`, all R instances added; it is used up.
-
-        Returns:
-            (N, C, H, W).
+        The canvas, from `start`, is used up.
         """
         return canvas.blend(feature, _at_least_float(self.image_weight(feature)))
 
@@ -240,12 +235,7 @@ class FusionNetwork(BaseModule):
         return self.backbone.size_divisor
 
     def start(self, instances: Instances, size: Size) -> Canvases:
-        """A canvas for each row that fuses.
-
-        Args:
-            instances: R instances in N images.
-            size: (height, width) of the network's input.
-        """
+        """A canvas for each row that fuses, for R instances in N images; `size` is that of the network's input."""
         device = next(self.parameters()).device
         strides = {name: self.backbone.feature_info[name].stride for name in self.fused_rows}
         grids = {
