@@ -134,16 +134,11 @@ def _find(item: object, index: int, recursive: bool, results: Path | None) -> It
     if not text:
         raise ValueError("an input must be a path, a pattern or a URL, but got ''")
     if text.startswith(URL_SCHEMES):
-        yield _Found(text, text, _name_of_url(text))
+        name = Path(unquote(urlsplit(text).path)).name
+        yield _Found(text, text, Path('photo' if name in ('', '..') else name))
         return
-    path = Path(text).expanduser()
-    for photo, relative in _expand(path, recursive, results):
+    for photo, relative in _expand(Path(text).expanduser(), recursive, results):
         yield _Found(photo, str(photo), relative)
-
-
-def _name_of_url(url: str) -> Path:
-    name = Path(unquote(urlsplit(url).path)).name
-    return Path('photo' if name in ('', '..') else name)
 
 
 def _expand(path: Path, recursive: bool, results: Path | None) -> list[tuple[Path, Path]]:

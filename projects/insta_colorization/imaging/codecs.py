@@ -114,10 +114,28 @@ def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suf
         ImageWriteError: the format cannot hold the photo.
     """
     vips = libvips()
+    if suffix not in _16BIT_SUFFIXES:
+        pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
+    if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
+        pixels = np.dstack([pixels, alpha])
     try:
-        return _encode(pixels, alpha, metadata, suffix)
+        image = vips.Image.new_from_array(pixels, interpretation='rgb16' if pixels.dtype == np.uint16 else 'srgb')
+        if metadata.profile and metadata.convert:
+            image = _from_srgb(image, metadata.profile)
+        xres, yres = (dpi / _MM_PER_INCH for dpi in metadata.dpi)
+        image = image.copy(xres=xres, yres=yres)
+        image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
+        for name, blob in _upright_blobs(metadata).items():
+            image.set_type(vips.GValue.blob_type, name, blob)
+        image.set_type(vips.GValue.gint_type, 'orientation', 1)
+        if image.get_typeof('jpeg-thumbnail-data'):
+            image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
+        data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
     except vips.Error as error:
         raise ImageWriteError(_reason(error)) from error
+    if 'exif-data' in metadata.blobs and suffix in ('.tif', '.tiff'):
+        return with_exif(data, metadata.blobs['exif-data'])
+    return data
 
 
 @cache
@@ -258,29 +276,6 @@ def _from_srgb(image: 'pyvips.Image', profile: bytes) -> 'pyvips.Image':
     lab = image.icc_import(input_profile='srgb').copy()
     lab.set_type(vips.GValue.blob_type, 'icc-profile-data', profile)
     return lab.icc_export(depth=depth)
-
-
-def _encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str) -> bytes:
-    vips = libvips()
-    if suffix not in _16BIT_SUFFIXES:
-        pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
-    if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
-        pixels = np.dstack([pixels, alpha])
-    image = vips.Image.new_from_array(pixels, interpretation='rgb16' if pixels.dtype == np.uint16 else 'srgb')
-    if metadata.profile and metadata.convert:
-        image = _from_srgb(image, metadata.profile)
-    xres, yres = (dpi / _MM_PER_INCH for dpi in metadata.dpi)
-    image = image.copy(xres=xres, yres=yres)
-    image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
-    for name, blob in _upright_blobs(metadata).items():
-        image.set_type(vips.GValue.blob_type, name, blob)
-    image.set_type(vips.GValue.gint_type, 'orientation', 1)
-    if image.get_typeof('jpeg-thumbnail-data'):
-        image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
-    data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
-    if 'exif-data' in metadata.blobs and suffix in ('.tif', '.tiff'):
-        return with_exif(data, metadata.blobs['exif-data'])
-    return data
 
 
 def _upright_blobs(metadata: Metadata) -> dict[str, bytes]:

@@ -94,10 +94,11 @@ def chosen(args: argparse.Namespace, group: type[T]) -> T:
     return group(**{name: getattr(args, name) for name in get_type_hints(group)})
 
 
+@dataclasses.dataclass(frozen=True)
 class Command:
     """A tool's `main`: reads the arguments, runs, and turns what is raised into one line on stderr.
 
-    Args:
+    Attributes:
         description: the tool's docstring.
         arguments: adds the tool's arguments to a parser.
         run: does the work; returns the exit status, or nothing for 0.
@@ -105,24 +106,16 @@ class Command:
         begin: called before the work where the tool has its process to itself, not where a program calls it.
     """
 
-    def __init__(
-        self,
-        description: str | None,
-        arguments: Callable[[Parser], None],
-        run: Callable[[argparse.Namespace], int | None],
-        when_stopped: str = 'stopped',
-        begin: Callable[[argparse.Namespace], object] | None = None,
-    ) -> None:
-        self._description = description
-        self._arguments = arguments
-        self._run = run
-        self._when_stopped = when_stopped
-        self._begin = begin
+    description: str | None
+    arguments: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int | None]
+    when_stopped: str = 'stopped'
+    begin: Callable[[argparse.Namespace], object] = lambda args: None
 
     def parser(self) -> Parser:
         """A parser of the tool's arguments."""
-        parser = Parser(description=self._description)
-        self._arguments(parser)
+        parser = Parser(description=self.description)
+        self.arguments(parser)
         parser.add_argument('--debug', action='store_true', help='show where an error came from')
         return parser
 
@@ -145,11 +138,11 @@ class Command:
         logging.basicConfig(format='%(message)s')
         logging.getLogger('insta_colorization').setLevel(logging.DEBUG if args.debug else logging.INFO)
         try:
-            if argv is None and self._begin is not None:
-                self._begin(args)
-            return self._run(args) or 0
+            if argv is None:
+                self.begin(args)
+            return self.run(args) or 0
         except KeyboardInterrupt:
-            print(self._when_stopped, file=sys.stderr)
+            print(self.when_stopped, file=sys.stderr)
             return 130
         except UsageError as error:
             parser.error(str(error))
