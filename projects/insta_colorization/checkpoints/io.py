@@ -1,16 +1,18 @@
 """Reads and writes checkpoint files of every known layout (see `families`), strictly."""
 
-import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from insta_colorization.fileio.files import write_whole
 
 from .families import (
     Checkpoint,
@@ -227,21 +229,19 @@ def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None, copi
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f'a checkpoint must end in {" or ".join(SUFFIXES)}, but got {path.name!r}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import save
+    if path.suffix == '.safetensors':
+        from safetensors.torch import save
 
-            distinct = {name: value for name, value in entries.items() if not _is_copy(name, entries, copies)}
-            shared = ', '.join(f'{copy}.* that are equal to {origin}.*' for copy, origin in copies.items())
-            said = {STORED_ONCE: shared} if len(distinct) < len(entries) else {}
-            # Not its `save_file`, whose files nobody but their owner may read.
-            partial.write_bytes(save(distinct, metadata={**(metadata or {}), **said} or None))
-        else:
-            torch.save(OrderedDict(entries) if metadata is None else {'state_dict': entries, 'meta': metadata}, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        distinct = {name: value for name, value in entries.items() if not _is_copy(name, entries, copies)}
+        shared = ', '.join(f'{copy}.* that are equal to {origin}.*' for copy, origin in copies.items())
+        said = {STORED_ONCE: shared} if len(distinct) < len(entries) else {}
+        # Not its `save_file`, whose files nobody but their owner may read.
+        data = save(distinct, metadata={**(metadata or {}), **said} or None)
+    else:
+        buffer = BytesIO()
+        torch.save(OrderedDict(entries) if metadata is None else {'state_dict': entries, 'meta': metadata}, buffer)
+        data = buffer.getvalue()
+    write_whole(data, path)
     return path
 
 
