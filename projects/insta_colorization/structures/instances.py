@@ -4,7 +4,7 @@ Shape legend: N images, R instances over all of them. Boxes are (x0, y0, x1, y1)
 y down, end exclusive. Sizes are (height, width).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -63,18 +63,14 @@ class Instances(PhotoField):
         self._validate()
 
     def _validate(self) -> None:
-        boxes, count = self.boxes, len(self.boxes)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ValueError(f'boxes must have shape (R, 4), but got {tuple(boxes.shape)}')
-        for name in ('scores', 'image_index', 'masks', 'labels'):
-            value = getattr(self, name)
-            if value is not None and len(value) != count:
-                raise ValueError(f'{name} must have one entry per box, but got {len(value)} for {count} boxes')
+        values = {name: getattr(self, name) for name in ('scores', 'image_index', 'masks', 'labels')}
+        _require_matching(self.boxes, values)
+        for name, value in values.items():
             if isinstance(value, Tensor) and value.ndim != 1:
                 raise ValueError(f'{name} must have shape (R,), but got {tuple(value.shape)}')
         if not self.scores.isfinite().all():
             raise ValueError(f'scores must be finite, but got {self.scores[~self.scores.isfinite()][0].item()}')
-        if not count:
+        if not len(self):
             return
         _require_range('image_index', self.image_index, 0, self.num_images)
         if self.labels is not None:
@@ -121,13 +117,7 @@ class Instances(PhotoField):
     ) -> 'Instances':
         """Takes boxes of one image from outside: clips them to it and drops those with nothing inside.
 
-        Args:
-            boxes: (R, 4).
-            image_size: (height, width).
-            scores: (R,) or None.
-            masks: (R, height, width), of the whole image, or None.
-            labels: (R,) indices into `classes`, or None.
-            classes: names.
+        The arguments are those of `Instances`, except that masks are (R, height, width), of the whole image.
 
         Raises:
             ValueError: a box is not finite or is inverted, the lengths differ, a label is not one of the classes or a
@@ -135,12 +125,8 @@ class Instances(PhotoField):
                 would hide that.
         """
         boxes = torch.as_tensor(boxes, dtype=torch.float32)
-        if boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4):
-            raise ValueError(f'boxes must have shape (R, 4), but got {tuple(boxes.shape)}')
-        boxes = boxes.reshape(-1, 4)
-        for name, value in {'scores': scores, 'masks': masks, 'labels': labels}.items():
-            if value is not None and len(value) != len(boxes):
-                raise ValueError(f'{name} must have one entry per box, but got {len(value)} for {len(boxes)} boxes')
+        boxes = boxes if boxes.numel() else boxes.reshape(0, 4)
+        _require_matching(boxes, {'scores': scores, 'masks': masks, 'labels': labels})
         wrong = ~boxes.isfinite().all(dim=1) | (boxes[:, 2:] < boxes[:, :2]).any(dim=1)
         if wrong.any():
             first = int(wrong.nonzero()[0])
@@ -315,6 +301,14 @@ class Instances(PhotoField):
         assert self.masks is not None
         height, width = self.image_size[self.image_index[number]].tolist()
         return _recut(self.masks[number], self.in_pixels()[number].tolist(), (0, 0, width, height))
+
+
+def _require_matching(boxes: Tensor, values: Mapping[str, Any]) -> None:
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f'boxes must have shape (R, 4), but got {tuple(boxes.shape)}')
+    for name, value in values.items():
+        if value is not None and len(value) != len(boxes):
+            raise ValueError(f'{name} must have one entry per box, but got {len(value)} for {len(boxes)} boxes')
 
 
 def _require_range(name: str, values: Tensor, first: int, end: int) -> None:
