@@ -54,8 +54,8 @@ def color_album(
         predictor: colours them.
         jobs: the photos, from `plan`.
         results: what is written; photos without a target are returned instead.
-        colour: how colours get onto photos.
-        pace: how much is done at once.
+        colour: see `ColourOptions`.
+        pace: see `PaceOptions`.
         on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
         on_progress: called with the number of photos that are done, skipped or failed and the number of all.
         keep_samples: whether outcomes have their samples, which take memory for each photo.

@@ -44,9 +44,7 @@ class ColorizationInferencer(BaseInferencer):
     Attributes:
         predictor: what colours.
 
-    Raises:
-        ValueError: there is no such device, the checkpoint or the config cannot be used, or a number is out of range.
-        FileNotFoundError: there is no such config.
+    It raises what `Predictor` raises.
     """
 
     forward_kwargs = {'show_fusion', 'exact'}

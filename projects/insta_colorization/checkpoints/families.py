@@ -110,9 +110,7 @@ class Family:
     def measure(self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]) -> dict[str, float]:
         """A network's sizes, such as `width`, from the shapes of its entries.
 
-        Args:
-            network: which one.
-            shape_of: our name of an entry within the network -> its shape in the file; None where there is none.
+        `shape_of` tells an entry's shape in the file by our name of it within the network; None where there is none.
         """
         return {}
 

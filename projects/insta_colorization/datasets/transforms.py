@@ -166,9 +166,7 @@ class SelectInstances(BaseTransform):
     Without boxes in the dataset it does nothing, unless they are required or the true ones are asked for.
 
     Args:
-        score_thr: the lowest score that stays.
-        min_size: the shortest side that stays, in pixels.
-        top_k: how many stay at most; None keeps all.
+        score_thr, min_size, top_k: see `select`.
         order: which ones stay: the best by `score`, or `random` ones.
         source: where they come from: `instances`, or `gt_instances` for the true ones.
         required: whether a photo of which none stays gives None; for training.

@@ -20,14 +20,10 @@ class CachedDetector:
     """Looks boxes up instead of detecting them.
 
     Args:
-        path: FILE, FOLDER or RESULTS.json:ANNOTATIONS.json, as `fileio.boxes.open_boxes` takes it.
-        image_file: the annotation file that gives the photos' ids their file names; for result files only.
-        masks: whether to read masks as well; without one the mask is the box.
+        path: FILE, FOLDER or RESULTS.json:ANNOTATIONS.json; see `fileio.boxes.open_boxes`, also for what it raises.
+        image_file: see `open_boxes`.
+        masks: see `open_boxes`.
         score_thr: see `InstanceDetector`. Boxes without scores count as 1.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-        ValueError: the file is not of one of these kinds.
     """
 
     def __init__(

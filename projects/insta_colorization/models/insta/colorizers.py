@@ -162,13 +162,7 @@ class InstColorizer(NetworkColorizer):
         return 'fusion_net' if len(sample.instances) else 'image_net'
 
     def colors(self, batch: Batch, classify: bool = False) -> Colors:
-        """Runs the networks.
-
-        Args:
-            batch: `lightness` (N, 1, S, S); `instances`, R in these N images; `crop_lightness` (R, 1, S, S), their
-                crops, each resized to the network's size; where there are hints, `hints` (N, 3, S, S) and `crop_hints`
-                (R, 3, S, S).
-            classify: whether to run the class head.
+        """See `Colorizer.colors`, and `ColorizationPreprocessor.forward` for what the batch holds.
 
         Raises:
             ValueError: there are not as many crops as instances.

@@ -25,13 +25,7 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
     """
 
     def pack(self, image: np.ndarray, request: Request, size: int, uses: Collection[str]) -> dict[str, Any]:
-        """What the networks get of one photo.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            request: what is known and wanted of the photo.
-            size: S, side of the squares that the networks see.
-            uses: see `Colorizer.uses`.
+        """What the networks get of one photo; arguments as of `Colorizer.pack`, and what the model `uses`.
 
         Returns:
             `inputs` with `image` (3, S, S) uint8 and, where instances are used, `crops` (R, 3, S, S) uint8;
