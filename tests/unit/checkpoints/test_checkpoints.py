@@ -24,7 +24,6 @@ from insta_colorization.checkpoints import (
     FAMILIES,
     Checkpoint,
     CheckpointError,
-    io,
     load_checkpoint,
     load_from_local,
     load_into,
@@ -369,11 +368,11 @@ def test_a_failed_write_leaves_the_old_file(ours, tmp_path, monkeypatch):
     path = tmp_path / 'a.pth'
     path.write_bytes(b'old')
 
-    def full_disk(content, target):
-        Path(target).write_bytes(b'half a file')
+    def full_disk(part, target):
+        part.write_bytes(b'half a file')
         raise OSError('no space left on device')
 
-    monkeypatch.setattr(io.torch, 'save', full_disk)
+    monkeypatch.setattr(Path, 'replace', full_disk)
     with pytest.raises(OSError, match='no space'):
         save_checkpoint(ours.state_dict, path)
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ['a.pth']
