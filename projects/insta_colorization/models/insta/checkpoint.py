@@ -145,7 +145,12 @@ class LiteFamily(InstaFamily):
     copies = {'instance_net': 'image_net'}
 
     def network_cfg(self, network: str, sizes: Mapping[str, float]) -> dict[str, Any]:  # noqa: D102
-        return {'type': 'LiteBackbone', 'width': sizes['width']}
+        # The checkpoint fills the encoder: the package with the pretrained one is for training alone.
+        return {
+            'type': 'LiteBackbone',
+            'width': sizes['width'],
+            'encoder': {'type': 'EfficientNetLite', 'pretrained': False},
+        }
 
     def measure(  # noqa: D102
         self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]

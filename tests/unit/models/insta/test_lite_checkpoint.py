@@ -4,18 +4,22 @@ import torch
 from insta_colorization.apis.build import colorizer_for
 from insta_colorization.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from insta_colorization.models import ImageColorizer, InstanceColorizer
+from insta_colorization.models.backbones import lite
 
 LITE = {'type': 'LiteBackbone', 'width': 1 / 8}
 TRUNK = {'type': 'ColorizationBackbone', 'width': 1 / 16}
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_a_full_image_network_there_and_back(lively, tmp_path, suffix):
+def test_a_full_image_network_there_and_back(lively, tmp_path, monkeypatch, suffix):
     model = lively(ImageColorizer(LITE))
     (path,) = save_checkpoint(model.state_dict(), tmp_path / f'lite{suffix}')
 
     checkpoint = load_checkpoint(path)
-    read = colorizer_for(checkpoint, {'type': 'ImageColorizer', 'image_net': {'type': 'LiteBackbone'}})
+    # The config of a training begins with the pretrained encoder, which prediction must not ask for.
+    pretrained = {'type': 'LiteBackbone', 'encoder': {'type': 'EfficientNetLite', 'pretrained': True}}
+    monkeypatch.setattr(lite, 'PACKAGE', 'no_such_package')
+    read = colorizer_for(checkpoint, {'type': 'ImageColorizer', 'image_net': pretrained})
 
     assert (checkpoint.family.name, checkpoint.networks, checkpoint.sizes) == (
         'insta-lite',
