@@ -19,7 +19,7 @@ model = dict(
     ),
     trainable=[f'image_net.{part}' for part in decoder_parts],
 )
-input_size = 256
+input_size = 128
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='LoadInstances'),
@@ -36,8 +36,9 @@ test_pipeline = [
     dict(type='LoadPhoto', keep_broken=True),
     dict(type='LoadInstances'),
     dict(type='SelectInstances', top_k=8),
-    dict(type='CropInstances', size=256),
+    dict(type='CropInstances', size=128),
     dict(type='ResizePhoto', size=256),
+    dict(type='ResizePhoto', size=128, keep_truth=True),
     dict(type='PackColorization'),
 ]
 train_dataloader = dict(
