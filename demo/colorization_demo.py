@@ -13,7 +13,14 @@ from pathlib import Path
 
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen
 from insta_colorization.utils.memory import keep_between_photos
-from insta_colorization.utils.options import ColourOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions
+from insta_colorization.utils.options import (
+    ColourOptions,
+    InputOptions,
+    NetworkOptions,
+    ObjectOptions,
+    PaceOptions,
+    ResultOptions,
+)
 from insta_colorization.utils.progress import progress_bar
 
 PHOTO = Path(__file__).resolve().parent / 'astronaut.jpg'
@@ -25,6 +32,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('checkpoint', nargs='?', help='weights, file or folder; default: the shipped ones')
     text = 'photos, folders, patterns or URLs; default: the bundled photo'
     parser.add_argument('--img', nargs='+', default=[str(PHOTO)], help=text)
+    add_options(parser, InputOptions)
     add_options(parser, ResultOptions, 'results')
     add_options(parser, ColourOptions, 'colour')
     add_options(parser, ObjectOptions, 'objects')
@@ -41,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
     results, colour, pace = chosen(args, ResultOptions), chosen(args, ColourOptions), chosen(args, PaceOptions)
-    built = vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
+    built = vars(chosen(args, InputOptions)) | vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
     boxes = built.pop('boxes')
     if boxes is not None:
         if args.detector is not None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from insta_colorization.utils.cli import Command, Parser, add_options, number
-from insta_colorization.utils.options import NetworkOptions
+from insta_colorization.utils.options import InputOptions, NetworkOptions
 
 
 def arguments(parser: Parser) -> None:
@@ -32,6 +32,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--top-k', type=number(int, 1), help='the best so many of a photo are written; default: all')
     parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
     parser.add_argument('--batch-size', type=number(int, 1), default=1, help='photos that the detector gets at once')
+    add_options(parser, InputOptions)
     add_options(parser, NetworkOptions, only=('device',))
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none', help='set by dist_detect.sh')
 

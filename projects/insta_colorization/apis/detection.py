@@ -15,6 +15,7 @@ from insta_colorization.fileio.boxes import coco_masks, read_coco
 from insta_colorization.imaging.photo import load_rgb
 from insta_colorization.structures import COCO_IDS, Instances
 from insta_colorization.utils.errors import sentence
+from insta_colorization.utils.options import InputOptions
 
 from .jobs import plan
 
@@ -99,9 +100,20 @@ def _photos_of_coco(file: Path, data_root: Path | None) -> PhotoList:
 
 
 def detect_photos(
-    detector: InstanceDetector, photos: Sequence[ListedPhoto], selection: Selection, batch_size: int = 1
+    detector: InstanceDetector,
+    photos: Sequence[ListedPhoto],
+    selection: Selection,
+    batch_size: int = 1,
+    max_pixels: int = InputOptions.max_pixels,
 ) -> Iterator[tuple[ListedPhoto, dict[str, Any] | str]]:
     """Finds the instances of photo after photo.
+
+    Args:
+        detector: finds them.
+        photos: where to look.
+        selection: which ones are kept.
+        batch_size: how many photos the detector gets at once.
+        max_pixels: how many pixels a photo may have, see `load_rgb`.
 
     Yields:
         The photo with its record, or with the reason why there is none; the other photos are not affected.
@@ -111,9 +123,9 @@ def detect_photos(
     """
     for start in range(0, len(photos), batch_size):
         batch = photos[start : start + batch_size]
-        found = _try(detector, batch, selection)
+        found = _try(detector, batch, selection, max_pixels)
         if isinstance(found, str) and len(batch) > 1:
-            results = [_try(detector, [photo], selection) for photo in batch]
+            results = [_try(detector, [photo], selection, max_pixels) for photo in batch]
             yield from (
                 (photo, one if isinstance(one, str) else one[0]) for photo, one in zip(batch, results, strict=True)
             )
@@ -121,10 +133,12 @@ def detect_photos(
             yield from zip(batch, [found] if isinstance(found, str) else found, strict=True)
 
 
-def _try(detector: InstanceDetector, photos: Sequence[ListedPhoto], selection: Selection) -> list[dict[str, Any]] | str:
+def _try(
+    detector: InstanceDetector, photos: Sequence[ListedPhoto], selection: Selection, max_pixels: int
+) -> list[dict[str, Any]] | str:
     """The records of these photos, or the reason why one of them has none."""
     try:
-        images = [load_rgb(photo.path) for photo in photos]
+        images = [load_rgb(photo.path, max_pixels) for photo in photos]
         found = detector.detect(images, [str(photo.path) for photo in photos])
         return [_record(photo.name, instances, selection) for photo, instances in zip(photos, found, strict=True)]
     except ImportError:  # a library that lacks here lacks for every photo

@@ -104,7 +104,7 @@ class ColorizationInferencer(BaseInferencer):
             colour: see `ColourOptions`.
         """
         options = ColourOptions(**colour)
-        photos = (load(job.source) for job in self._inputs_to_list(inputs))
+        photos = (load(job.source, self.predictor.input.max_pixels) for job in self._inputs_to_list(inputs))
         return [self.predictor.render(photo, sample, options) for photo, sample in zip(photos, preds, strict=True)]
 
     def postprocess(  # type: ignore[override]

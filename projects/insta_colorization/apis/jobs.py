@@ -3,17 +3,17 @@
 import glob
 import os
 import re
-import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from insta_colorization.fileio.download import download
 from insta_colorization.imaging.photo import (
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
@@ -24,12 +24,18 @@ from insta_colorization.imaging.photo import (
     decode_photo,
     photos_below,
 )
-from insta_colorization.utils.options import ResultOptions
+from insta_colorization.utils.options import InputOptions, ResultOptions
 
 URL_SCHEMES = ('http://', 'https://')
 OWN_SUFFIX = 'same'
 DEFAULT_SUFFIX = '.png'
+# The files beside a result are called like it, with one of these behind.
+SIDE_FILES = ('.instances.png', '.fusion.png', '.json')
 _TIMEOUT_SECONDS = 60
+_MAX_BYTES = 2**29
+_MAX_SECONDS = 300
+# A file system takes 255 bytes, of which a result needs some for its suffixes.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +53,16 @@ class Job:
     name: str
 
 
-def load(source: Source) -> Photo:
-    """Reads a photo from a URL or from what `as_photo` takes; raises as that does."""
-    if isinstance(source, str) and source.startswith(URL_SCHEMES):
-        return decode_photo(_download(source), source)
-    return as_photo(source)
+def load(source: Source, max_pixels: int = InputOptions.max_pixels) -> Photo:
+    """Reads a photo from a URL or from what `as_photo` takes; raises as that does.
+
+    Args:
+        source: the photo.
+        max_pixels: how many pixels a file may have, see `read_photo`.
+    """
+    if isinstance(source, str) and _is_url(source):
+        return decode_photo(_download(source), _without_password(source), max_pixels)
+    return as_photo(source, max_pixels)
 
 
 class _Found(NamedTuple):
@@ -133,12 +144,29 @@ def _find(item: object, index: int, recursive: bool, results: Path | None) -> It
     text = os.fspath(item)
     if not text:
         raise ValueError("an input must be a path, a pattern or a URL, but got ''")
-    if text.startswith(URL_SCHEMES):
-        name = Path(unquote(urlsplit(text).path)).name
-        yield _Found(text, text, Path('photo' if name in ('', '..') else name))
+    if _is_url(text):
+        yield _Found(text, _without_password(text), Path(_name_of_url(text)))
         return
-    for photo, relative in _expand(Path(text).expanduser(), recursive, results):
+    if '://' in text and not os.path.exists(text):
+        raise ValueError(f'{_without_password(text)} is no address that is read: only {" and ".join(URL_SCHEMES)} are')
+    for photo, relative in _expand(Path(os.path.expanduser(text)), recursive, results):
         yield _Found(photo, str(photo), relative)
+
+
+def _is_url(text: str) -> bool:
+    return text.lower().startswith(URL_SCHEMES)
+
+
+def _without_password(url: str) -> str:
+    """What messages and records call an address: they must not tell who may read it."""
+    return re.sub(r'(?<=://)[^/?#]*@', '', url)
+
+
+def _name_of_url(url: str) -> str:
+    """The last part of an address, where it can be the name of a file that gets suffixes."""
+    name = Path(unquote(urlsplit(url).path)).name
+    unusable = name in ('', '..') or '\0' in name or len(os.fsencode(name)) > _LONGEST_NAME
+    return 'photo' if unusable else name
 
 
 def _expand(path: Path, recursive: bool, results: Path | None) -> list[tuple[Path, Path]]:
@@ -163,16 +191,26 @@ def _expand(path: Path, recursive: bool, results: Path | None) -> list[tuple[Pat
 
 def _photos_in(folder: Path, recursive: bool, results: Path | None) -> list[Path]:
     """A folder's photos in numeric order."""
-    own = None if results is None else results.resolve()
-    if own == folder.resolve():
+    own = None if results is None else _identity(results)
+    if own is not None and own == _identity(folder):
         raise ValueError(
             f'the results would lie among the photos of {folder}, where the next run would take them for photos; '
             'choose another output folder'
         )
     photos = photos_below(folder, recursive)
-    if recursive and own is not None and own.is_relative_to(folder.resolve()):
-        photos = (path for path in photos if not path.resolve().is_relative_to(own))
+    if recursive and own is not None:
+        inner = cache(lambda relative: _identity(folder / relative))
+        photos = (path for path in photos if own not in map(inner, path.relative_to(folder).parents))
     return sorted(photos, key=natural_key)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What the file system calls a file or folder, whatever its path, mounts and links; None where nothing is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
@@ -196,20 +234,17 @@ def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
 
 
 def _require_other_files(photos: Sequence[_Found], targets: Sequence[Path]) -> None:
-    sources = {photo.source.resolve() for photo in photos if isinstance(photo.source, Path)}
+    sources = {_identity(photo.source) for photo in photos if isinstance(photo.source, Path)} - {None}
     for photo, target in zip(photos, targets, strict=True):
-        if target.resolve() in sources:
-            raise ValueError(
-                f'the result of {photo.name} would replace the photo {target}; choose another output folder or format'
-            )
+        for file in (target, *(target.with_name(target.name + ending) for ending in SIDE_FILES)):
+            if _identity(file) in sources:
+                raise ValueError(
+                    f'the result of {photo.name} would replace the photo {file}; choose another output folder or format'
+                )
 
 
 def _download(url: str) -> bytes:
-    # Some servers turn away whatever calls itself Python-urllib.
-    request = urllib.request.Request(url, headers={'User-Agent': 'insta_colorization'})
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return response.read()
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, 'reason', None) or error
-        raise ImageReadError(f'cannot read {url}: {reason}') from error
+        return b''.join(download(url, _TIMEOUT_SECONDS, _MAX_BYTES, _MAX_SECONDS))
+    except OSError as error:
+        raise ImageReadError(f'cannot read {_without_password(url)}: {error}') from error

@@ -127,12 +127,17 @@ def shown(results: Iterable[T], total: int) -> Iterator[T]:
 
 
 def detect_share(
-    journal: Journal, detector: InstanceDetector, photos: Sequence[ListedPhoto], selection: Selection, batch_size: int
+    journal: Journal,
+    detector: InstanceDetector,
+    photos: Sequence[ListedPhoto],
+    selection: Selection,
+    args: argparse.Namespace,
 ) -> int:
     """Detects this process's photos into its journal; returns how many failed."""
     failed = 0
     with journal:
-        for photo, record in shown(detect_photos(detector, photos, selection, batch_size), len(photos)):
+        found = detect_photos(detector, photos, selection, args.batch_size, args.max_pixels)
+        for photo, record in shown(found, len(photos)):
             if isinstance(record, str):
                 failed += 1
                 logger.error('failed: %s', record if photo.name in record else f'{photo.path}: {record}')
@@ -178,9 +183,7 @@ def detect_all(args: argparse.Namespace) -> int:
     # The first process's word counts: another one may have read while the first one was writing already.
     todo = [[photo for photo in listed.photos if photo.name not in done]]
     broadcast_object_list(todo)
-    failed = sum(
-        all_gather_object(detect_share(journal, detector, todo[0][rank::world_size], selection, args.batch_size))
-    )
+    failed = sum(all_gather_object(detect_share(journal, detector, todo[0][rank::world_size], selection, args)))
     if is_main_process():
         print(f'{merge(args, listed, journal, info)}; {failed} photos failed')
     return failed

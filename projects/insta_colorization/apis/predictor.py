@@ -25,7 +25,7 @@ from insta_colorization.models.insta.inspection import fusion_rows, keep_shares,
 from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size
 from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from insta_colorization.utils.device import resolve_device, resolve_precision
-from insta_colorization.utils.options import ColourOptions, NetworkOptions, ObjectOptions, Precision
+from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, ObjectOptions, Precision
 
 from .build import colorizer_for
 from .jobs import load
@@ -97,6 +97,7 @@ class Predictor:
             'annealed-mean:T' (see `parse_decoder`); None for what the checkpoint or the config says.
         precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
             else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
+        max_pixels: how many pixels a file may have to be read, see `read_photo`.
 
     Attributes:
         model: the colorizer, on its device.
@@ -121,7 +122,9 @@ class Predictor:
         input_size: int | None = NetworkOptions.input_size,
         decoder: str | None = NetworkOptions.decoder,
         precision: Precision = NetworkOptions.precision,
+        max_pixels: int = InputOptions.max_pixels,
     ) -> None:
+        self.input = InputOptions(max_pixels=max_pixels)
         self.objects = ObjectOptions(
             detector=detector, score_thr=score_thr, max_instances=max_instances, min_size=min_size
         )
@@ -224,7 +227,7 @@ class Predictor:
         Raises:
             ImageReadError: there is no readable photo.
         """
-        read = load(photo)
+        read = load(photo, self.input.max_pixels)
         with self._saying:
             if read.is_colour and not self._said_colour:
                 self._said_colour = True

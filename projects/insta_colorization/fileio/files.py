@@ -1,7 +1,23 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and that end."""
 
+import errno
+import os
+import stat
 import uuid
 from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file to read; pipes, sockets and devices, which need not end, are refused.
+
+    Raises:
+        OSError: there is no such file, or it is none to read to its end.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has an error of its own
+        raise OSError(errno.EINVAL, 'Not a regular file', os.fspath(path))
+    return open(path, 'rb')
 
 
 def write_whole(data: bytes, path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_by_vips, reason_of, with_own_error
 from .exif import descriptive_exif, with_exif
 
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ _DEFAULT_DPI = 72.0
 _SRGB_TOLERANCE = 2
 
 
-class ImageReadError(ValueError):
-    """A file could not be read as a photograph; the message names it and the reason."""
-
-
 class ImageWriteError(OSError):
     """A photograph could not be written; the message names the file and the reason."""
 
@@ -66,39 +63,47 @@ class Metadata:
     dpi: tuple[float, float] = (_DEFAULT_DPI, _DEFAULT_DPI)
 
 
-def decode(data: bytes, name: str) -> tuple[np.ndarray, Metadata]:
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, Metadata]:
     """Decodes the bytes of a file.
 
     Args:
         data: the bytes.
         name: what messages call the file.
+        max_pixels: how many pixels it may have; its header says so before anything is decoded.
 
     Returns:
         (H, W, C) uint8 or uint16, upright: one band is grey, two are grey and alpha, three sRGB, more sRGB and alpha;
         and what the photo carries besides.
 
     Raises:
-        ImageReadError: the bytes are empty, cut short, no image, or have pixels that are not integers.
+        ImageReadError: the bytes are empty, cut short, no image, or have too many pixels or some that are not integers.
     """
     if not data:
         raise ImageReadError(f'cannot read {name}: the file is empty')
-    vips = libvips()
     try:
-        image, exif = _open(data)
-        if image.get_typeof('n-pages') and image.get('n-pages') > 1:
-            logger.warning('%s has %d pages; the first is used', name, image.get('n-pages'))
-        if image.format not in ('uchar', 'ushort'):
-            raise ImageReadError(f'its pixels are {image.format}, not 8-bit or 16-bit integers')
-        dpi = _read_dpi(image)
-        image, profile, convert = _to_srgb(_upright(image))
-        blobs = {key: image.get(key) for key in ('xmp-data', 'iptc-data') if image.get_typeof(key)}
-        if exif:
-            blobs['exif-data'] = exif
-        return image.numpy().reshape(image.height, image.width, -1), Metadata(profile, convert, blobs, dpi)
+        pixels, metadata, pages = with_own_error(_decode, data, max_pixels)
     except ImageReadError as error:
         raise ImageReadError(f'cannot read {name}: {error}') from error
-    except vips.Error as error:
-        raise ImageReadError(f'cannot read {name}: {_reason(error)}') from error
+    except libvips().Error as error:
+        raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
+    if pages > 1:
+        logger.warning('%s has %d pages; the first is used', name, pages)
+    return pixels, metadata
+
+
+def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Metadata, int]:
+    """The pixels, what else there is, and how many pages the file has."""
+    image, exif = _open(data, max_pixels)
+    pages = image.get('n-pages') if image.get_typeof('n-pages') else 1
+    if image.format not in ('uchar', 'ushort'):
+        raise ImageReadError(f'its pixels are {image.format}, not 8-bit or 16-bit integers')
+    dpi = _read_dpi(image)
+    image, profile, convert = _to_srgb(_upright(image))
+    blobs = {key: image.get(key) for key in ('xmp-data', 'iptc-data') if image.get_typeof(key)}
+    if exif:
+        blobs['exif-data'] = exif
+    pixels = image.numpy().reshape(image.height, image.width, -1)
+    return pixels, Metadata(profile, convert, blobs, dpi), pages
 
 
 def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str) -> bytes:
@@ -113,54 +118,33 @@ def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suf
     Raises:
         ImageWriteError: the format cannot hold the photo.
     """
-    vips = libvips()
     if suffix not in _16BIT_SUFFIXES:
         pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
     if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
         pixels = np.dstack([pixels, alpha])
     try:
-        image = vips.Image.new_from_array(pixels, interpretation='rgb16' if pixels.dtype == np.uint16 else 'srgb')
-        if metadata.profile and metadata.convert:
-            image = _from_srgb(image, metadata.profile)
-        xres, yres = (dpi / _MM_PER_INCH for dpi in metadata.dpi)
-        image = image.copy(xres=xres, yres=yres)
-        image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
-        for name, blob in _upright_blobs(metadata).items():
-            image.set_type(vips.GValue.blob_type, name, blob)
-        image.set_type(vips.GValue.gint_type, 'orientation', 1)
-        if image.get_typeof('jpeg-thumbnail-data'):
-            image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
-        data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
-    except vips.Error as error:
-        raise ImageWriteError(_reason(error)) from error
+        data = with_own_error(_encode, pixels, metadata, suffix)
+    except libvips().Error as error:
+        raise ImageWriteError(reason_of(error)) from error
     if 'exif-data' in metadata.blobs and suffix in ('.tif', '.tiff'):
         return with_exif(data, metadata.blobs['exif-data'])
     return data
 
 
-@cache
-def libvips() -> Any:
-    """The library, set up for files from outside.
-
-    Raises:
-        ImportError: it is not installed; the message has the command.
-    """
-    try:
-        import pyvips
-    except (ImportError, OSError) as error:
-        raise ImportError('reading and writing photos needs libvips: pip install "pyvips[binary]"') from error
-    # Its cache would hold on to photos that are done with, some of its loaders are not meant for files from outside,
-    # and what it warns about is either repaired by the decoder or raised as an error.
-    pyvips.cache_set_max(0)
-    pyvips.block_untrusted_set(True)
-    logging.getLogger('pyvips').setLevel(logging.ERROR)
-    return pyvips
-
-
-def _reason(error: Exception) -> str:
-    """The first line of detail in an error of libvips, whose first line only names the failed call."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[1] if len(lines) > 1 else 'its content is damaged or cut short'
+def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str) -> bytes:
+    vips = libvips()
+    image = vips.Image.new_from_array(pixels, interpretation='rgb16' if pixels.dtype == np.uint16 else 'srgb')
+    if metadata.profile and metadata.convert:
+        image = _from_srgb(image, metadata.profile)
+    xres, yres = (dpi / _MM_PER_INCH for dpi in metadata.dpi)
+    image = image.copy(xres=xres, yres=yres)
+    image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
+    for name, blob in _upright_blobs(metadata).items():
+        image.set_type(vips.GValue.blob_type, name, blob)
+    image.set_type(vips.GValue.gint_type, 'orientation', 1)
+    if image.get_typeof('jpeg-thumbnail-data'):
+        image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
+    return image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
 
 
 def to_8bit(values: np.ndarray) -> np.ndarray:
@@ -173,40 +157,48 @@ def _rounded_to_8bit() -> np.ndarray:
     return (np.arange(65536) / 257).round().astype(np.uint8)
 
 
-def _open(data: bytes) -> tuple['pyvips.Image', bytes | None]:
+def _open(data: bytes, max_pixels: int) -> tuple['pyvips.Image', bytes | None]:
     """Decodes a file's header; returns the image and its EXIF block."""
-    vips = libvips()
-    try:
-        image = vips.Image.new_from_buffer(data, '', access='sequential', fail_on='error')
-    except vips.Error as error:
-        if 'known format' not in str(error):
-            raise
-        image = vips.Image.new_from_buffer(_as_png(data), '', access='sequential', fail_on='error')
+    image = open_by_vips(data, max_pixels)
+    if image is None:
+        with open_by_pillow(io.BytesIO(data), max_pixels) as opened:
+            png = png_of(opened)
+        image = libvips().Image.new_from_buffer(png, '', access='sequential', fail_on='error')
     if image.get('vips-loader').startswith('tiff'):
         exif = descriptive_exif(data)
         return image, exif.tobytes() if exif else None
     return image, image.get('exif-data') if image.get_typeof('exif-data') else None
 
 
-def _as_png(data: bytes) -> bytes:
-    """Rewrites a file that only Pillow knows as a PNG."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return png_of(image)
-    except Image.UnidentifiedImageError as error:
-        raise ImageReadError('not an image in a known format') from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageReadError(str(error)) from error
-
-
 def png_of(image: 'Image.Image') -> bytes:
-    """The bytes of an uncompressed PNG of one of Pillow's images, with its resolution, profile and EXIF."""
-    out = io.BytesIO()
-    known = image if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16') else image.convert('RGB')
+    """The bytes of an uncompressed PNG of one of Pillow's images, with its resolution, profile and EXIF.
+
+    Raises:
+        ImageReadError: its pixels are none that a photo has, see `in_photo_mode`.
+    """
+    out, known = io.BytesIO(), in_photo_mode(image)
     known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif())
     return out.getvalue()
+
+
+def in_photo_mode(image: 'Image.Image') -> 'Image.Image':
+    """One of Pillow's images in a mode that a PNG has; of 16 bits if it has more than 8, which `convert` cuts off.
+
+    Raises:
+        ImageReadError: its pixels are floating-point numbers, or integers outside of 0..65535.
+    """
+    from PIL import Image
+
+    if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'):
+        return image
+    if image.mode == 'F':
+        raise ImageReadError('its pixels are float, not 8-bit or 16-bit integers')
+    if not image.mode.startswith('I'):
+        return image.convert('RGB')
+    values = np.asarray(image)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise ImageReadError(f'its pixels are {values.min()}..{values.max()}, not 8-bit or 16-bit integers')
+    return Image.fromarray(values.astype(np.uint16))
 
 
 def _upright(image: 'pyvips.Image') -> 'pyvips.Image':

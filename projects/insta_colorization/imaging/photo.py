@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 
 import numpy as np
 
-from insta_colorization.fileio.files import write_whole
+from insta_colorization.fileio.files import open_regular, write_whole
 
 from .codecs import (
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
-    ImageReadError,
     ImageWriteError,
     Metadata,
     decode,
     encode,
+    in_photo_mode,
     png_of,
     to_8bit,
 )
+from .decoders import MAX_PIXELS, ImageReadError, open_by_pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +44,8 @@ def is_photo_name(path: PurePath) -> bool:
 def photos_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
     """The files in a folder whose names below it are those of photos, in no order."""
     candidates = folder.rglob('*') if recursive else folder.iterdir()
-    return (path for path in candidates if is_photo_name(path.relative_to(folder)) and not path.is_dir())
+    # Unlike `Path.is_dir`, this one lets a link through that leads nowhere: it fails by itself when it is read.
+    return (path for path in candidates if is_photo_name(path.relative_to(folder)) and not os.path.isdir(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,32 +127,42 @@ class Photo:
         return replace(self, pixels=pixels, alpha=alpha, is_colour=_is_colour(pixels))
 
 
-def read_photo(path: str | os.PathLike[str]) -> Photo:
-    """Reads a photograph: JPEG, PNG, TIFF, WebP, BMP and whatever else libvips or Pillow opens.
+def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
+    """Reads a photograph: JPEG, PNG, TIFF, WebP, BMP and others on the lists of `decoders`.
 
     Palettes, 1-bit, grey and CMYK files become RGB; 16 bit stays 16 bit. EXIF orientation is applied. Pixels
     under another profile than sRGB are converted to it, and back to an RGB profile on writing. Of a file with several
     pages the first is taken, which is logged.
 
+    Args:
+        path: a regular file.
+        max_pixels: how many pixels it may have; its header says so before anything is decoded.
+
     Raises:
-        ImageReadError: the file is missing, empty, truncated, not an image, or has pixels that are not integers.
+        ImageReadError: the file is missing, no regular one, empty, truncated, not an image, too large, or has pixels
+            that are not integers.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except OSError as error:
         raise ImageReadError(f'cannot read {path}: {error.strerror}') from error
-    return decode_photo(data, path)
+    return decode_photo(data, path, max_pixels)
 
 
-def decode_photo(data: bytes, path: str | os.PathLike[str]) -> Photo:
+def decode_photo(data: bytes, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
     """Reads a photograph from the bytes of a file, as `read_photo` does; `path` is its name in messages."""
-    bands, metadata = decode(data, str(path))
+    bands, metadata = decode(data, str(path), max_pixels)
     return replace(Photo._from_bands(bands), metadata=metadata, path=Path(path))
 
 
-def as_photo(source: Source) -> Photo:
+def as_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Photo:
     """A photograph from a path, the bytes of a file, an array (see `Photo.from_array`) or one of Pillow's images.
+
+    Args:
+        source: any of these, or a photograph.
+        max_pixels: how many pixels a file may have, see `read_photo`.
 
     Raises:
         ImageReadError: there is no readable photo.
@@ -164,15 +176,15 @@ def as_photo(source: Source) -> Photo:
     if isinstance(source, np.ndarray):
         return Photo.from_array(source)
     if isinstance(source, bytes):
-        return decode_photo(source, 'bytes')
+        return decode_photo(source, 'bytes', max_pixels)
     if isinstance(source, Image.Image):
-        return decode_photo(png_of(source), 'image')
+        return decode_photo(png_of(source), 'image', max_pixels)
     if isinstance(source, str | os.PathLike):
-        return read_photo(source)
+        return read_photo(source, max_pixels)
     raise TypeError(f'a photo must be a path, bytes, an array or an image, but got {type(source).__name__}')
 
 
-def load_rgb(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray:
+def load_rgb(file: str | os.PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a photo for training: upright RGB without profiles, 16-bit grey brought to 8 bit.
 
     By Pillow alone, because libvips (`read_photo`) hangs in the forked workers of a data loader once the parent has
@@ -180,6 +192,7 @@ def load_rgb(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray:
 
     Args:
         file: a path, or an open file.
+        max_pixels: how many pixels it may have, see `read_photo`.
 
     Returns:
         (H, W, 3) uint8.
@@ -190,12 +203,12 @@ def load_rgb(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as opened:
-            photo = ImageOps.exif_transpose(opened)
-            if photo.mode.startswith('I'):  # Pillow would cut everything above 255 off
-                photo = Image.fromarray(to_8bit(np.asarray(photo).astype(np.uint16)))
+        with open_by_pillow(file, max_pixels) as opened:
+            photo = in_photo_mode(ImageOps.exif_transpose(opened))
+            if photo.mode == 'I;16':  # Pillow would cut everything above 255 off
+                photo = Image.fromarray(to_8bit(np.asarray(photo)))
             return np.array(photo.convert('RGB'))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImageReadError as error:
         raise ImageReadError(f'cannot read {file}: {error}') from error
 
 

@@ -66,6 +66,21 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """Which files are read.
+
+    Raises:
+        ValueError: the number is out of range.
+    """
+
+    max_pixels: int = option(300_000_000, 'files of more pixels are refused', metavar='N')
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise ValueError(f'max_pixels must be at least 1, but got {self.max_pixels}')
+
+
+@dataclass(frozen=True, kw_only=True)
 class PaceOptions:
     """How much is done at once.
 

@@ -1,11 +1,15 @@
+import errno
 import http.server
+import os
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from insta_colorization.apis.jobs import load, natural_key, plan
+from insta_colorization.apis.jobs import SIDE_FILES, load, natural_key, plan
 from insta_colorization.imaging.photo import ImageReadError, write_photo
 
 GRAY = np.full((4, 6), 128, np.uint8)
@@ -223,3 +227,125 @@ class TestUrl:
 
         with pytest.raises(ImageReadError, match=r'cannot read .*a\.png: .*refused'):
             load(job.source)
+
+
+class TestOddEntries:
+    def test_fail_by_themselves(self, tmp_path):
+        """Links to nowhere, and a pipe that nobody will ever write to."""
+        touch(tmp_path, 'a.png')
+        (tmp_path / 'b.png').symlink_to('b.png')
+        (tmp_path / 'c.png').symlink_to(tmp_path / 'none')
+        os.mkfifo(tmp_path / 'd.png')
+
+        jobs = plan([tmp_path], tmp_path / 'out')
+
+        reasons = []
+        for job in jobs[1:]:
+            with pytest.raises(ImageReadError, match=f'^cannot read {job.source}: ') as refusal:
+                load(job.source)
+            reasons.append(str(refusal.value).partition('.png: ')[2])
+        assert names_of(jobs) == ['a.png', 'b.png', 'c.png', 'd.png']
+        assert reasons == ['Too many levels of symbolic links', 'No such file or directory', 'Not a regular file']
+
+    def test_a_link_into_a_folder_that_may_not_be_entered(self, tmp_path, monkeypatch):
+        touch(tmp_path, 'a.png')
+        (tmp_path / 'b.png').symlink_to(tmp_path / 'locked' / 'b.png')
+        stat = os.stat
+
+        def locked(path, *args, **kwargs):
+            if str(path).endswith('b.png') and kwargs.get('follow_symlinks', True):
+                raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+            return stat(path, *args, **kwargs)
+
+        monkeypatch.setattr('os.stat', locked)
+
+        assert names_of(plan([tmp_path], tmp_path / 'out')) == ['a.png', 'b.png']
+
+    @pytest.mark.parametrize('name', ['a%00.png', 'x' * 250 + '.png', '%FF' * 300])
+    def test_addresses_whose_names_no_file_can_have(self, tmp_path, name):
+        touch(tmp_path, 'a.png')
+
+        jobs = plan([tmp_path / 'a.png', f'http://127.0.0.1:9/{name}'], tmp_path / 'out')
+
+        assert targets_of(jobs, tmp_path / 'out') == ['a.png', 'photo.png']
+
+
+class TestSourcesStay:
+    """What a file is, the file system says, not its path."""
+
+    def test_a_hard_link_to_a_photo_is_that_photo(self, tmp_path):
+        touch(tmp_path, 'in/a.png', 'out/keep')
+        (tmp_path / 'out/a.png').hardlink_to(tmp_path / 'in/a.png')
+
+        with pytest.raises(ValueError, match=r'would replace the photo .*out/a\.png'):
+            plan([tmp_path / 'in'], tmp_path / 'out')
+
+    @pytest.mark.parametrize('ending', SIDE_FILES)
+    def test_what_stands_beside_a_result_replaces_no_photo(self, tmp_path, ending):
+        touch(tmp_path, 'a.jpg', f'a.png{ending}')
+
+        with pytest.raises(ValueError, match=f'result of .*a.jpg would replace the photo .*a.png{ending}'):
+            plan([tmp_path / 'a.jpg', tmp_path / f'a.png{ending}'], tmp_path)
+
+    def test_a_second_mount_of_the_photos_is_their_folder(self, tmp_path, mounted):
+        touch(tmp_path, 'photos/a.png', 'photos/x/b.png')
+        mounted(tmp_path / 'photos', tmp_path / 'out')
+
+        with pytest.raises(ValueError, match='results would lie among the photos of'):
+            plan([tmp_path / 'photos'], tmp_path / 'out')
+        with pytest.raises(ValueError, match=r'would replace the photo .*out/a\.png'):
+            plan([tmp_path / 'photos/a.png'], tmp_path / 'out')
+
+    def test_results_on_a_second_mount_are_no_photos_of_the_next_run(self, tmp_path, mounted):
+        touch(tmp_path, 'photos/a.png', 'photos/x/b.png')
+        mounted(tmp_path / 'photos/x', tmp_path / 'out')
+
+        assert names_of(plan([tmp_path / 'photos'], tmp_path / 'out', recursive=True)) == ['a.png']
+
+
+@pytest.fixture
+def mounted():
+    """Mounts one folder at a second place, as containers do."""
+    made = []
+
+    def mount(folder: Path, place: Path) -> None:
+        place.mkdir(exist_ok=True)
+        if subprocess.run(['mount', '--bind', folder, place], capture_output=True).returncode:
+            pytest.skip('this user may not mount')
+        made.append(place)
+
+    if not shutil.which('mount'):
+        pytest.skip('there is no mount command')
+    yield mount
+    for place in made:
+        subprocess.run(['umount', place], check=True)
+
+
+class TestAddresses:
+    @pytest.mark.parametrize('scheme', ['http', 'HTTP', 'Https'])
+    def test_a_password_is_not_told(self, tmp_path, scheme):
+        (job,) = plan([f'{scheme}://me:secret@127.0.0.1:9/a.png'], tmp_path)
+
+        assert job.name == f'{scheme}://127.0.0.1:9/a.png'
+        with pytest.raises(ImageReadError, match='cannot read') as refusal:
+            load(job.source)
+        assert 'secret' not in str(refusal.value)
+
+    @pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://me:secret@host/a.png'])
+    def test_of_another_kind(self, url):
+        with pytest.raises(
+            ValueError, match=r'^\w+://\S+ is no address that is read: only http:// and https://'
+        ) as refusal:
+            plan([url])
+        assert 'secret' not in str(refusal.value)
+
+    def test_that_is_longer_than_allowed(self, tmp_path, server, monkeypatch):
+        monkeypatch.setattr('insta_colorization.apis.jobs._MAX_BYTES', 9)
+        write_photo(GRAY, tmp_path / 'a.png')
+
+        with pytest.raises(ImageReadError, match=r'cannot read http.*a\.png: it is longer than the 9 bytes allowed'):
+            load(f'{server}/a.png')
+
+    def test_a_home_of_nobody(self):
+        with pytest.raises(FileNotFoundError, match=r'~nobody-of-that-name/x\.png does not exist'):
+            plan(['~nobody-of-that-name/x.png'])

@@ -1,14 +1,19 @@
+import contextlib
 import hashlib
 import http.server
 import socket
 import threading
+import time
 
 import pytest
 
-from insta_colorization.fileio.download import fetch, sha256
+from insta_colorization.fileio.download import download, fetch, sha256
 
 CONTENT = b'weights' * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+REDIRECTS = {'to-ftp': 'ftp://127.0.0.1/net.pth', 'to-file': 'file:///etc/passwd', 'to-itself': '/to-itself/net.pth'}
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -16,7 +21,24 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         way = self.path.split('/')[1]
+        if way in REDIRECTS:
+            self.send_response(302)
+            self.send_header('Location', REDIRECTS[way])
+            self.end_headers()
+            return
         self.send_response(404 if way == 'absent' else 200)
+        if way in ('endless', 'drops'):
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(CONTENT if way == 'endless' else b'x')
+                    time.sleep(0 if way == 'endless' else 0.02)
+            return
+        if way == 'promises':
+            self.send_header('Content-Length', str(10**15))
+            self.end_headers()
+            self.wfile.write(CONTENT)
+            return
         if way == 'chunks':
             self.protocol_version = 'HTTP/1.1'
             self.send_header('Transfer-Encoding', 'chunked')
@@ -85,6 +107,32 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
 
     assert list(tmp_path.iterdir()) == []
     assert socket.getdefaulttimeout() == before
+
+
+@pytest.mark.parametrize(
+    ('way', 'limits', 'reason'),
+    [
+        pytest.param('endless', (5, 20000, 9), r'^it is longer than the 20000 bytes allowed$', id='endless'),
+        pytest.param(
+            'drops', (5, 20000, 0.1), r'^it takes longer than the 0\.1 s allowed, \d+ bytes came$', id='drops'
+        ),
+        pytest.param(
+            'promises', (5, 20000, 9), '^retrieval incomplete: got only 7000 out of 10{15} bytes$', id='promises'
+        ),
+        pytest.param('to-ftp', (5, 20000, 9), 'unknown url type: ftp', id='FTP'),
+        pytest.param('to-file', (5, 20000, 9), "url 'file:///etc/passwd' is not allowed", id='file'),
+        pytest.param('to-itself', (5, 20000, 9), 'infinite loop', id='circle'),
+    ],
+)
+def test_every_download_ends(address, way, limits, reason):
+    with pytest.raises(OSError, match=reason):
+        list(download(f'{address}/{way}/net.pth', *limits))
+
+
+@pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://127.0.0.1/a', 'data:,a'])
+def test_only_http_is_an_address(url):
+    with pytest.raises(OSError, match='unknown url type'):
+        list(download(url, 1, 1, 1))
 
 
 def test_sha256(tmp_path):

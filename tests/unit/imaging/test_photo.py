@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms
 from skimage.color import rgb2lab
 
-from insta_colorization.imaging.codecs import libvips
+from insta_colorization.imaging.decoders import libvips
 from insta_colorization.imaging.photo import (
     ImageReadError,
     ImageWriteError,

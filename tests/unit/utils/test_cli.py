@@ -3,7 +3,14 @@ import argparse
 import pytest
 
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen, number
-from insta_colorization.utils.options import ColourOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions
+from insta_colorization.utils.options import (
+    ColourOptions,
+    InputOptions,
+    NetworkOptions,
+    ObjectOptions,
+    PaceOptions,
+    ResultOptions,
+)
 
 
 def run(work, *argv: str) -> int:
@@ -93,7 +100,9 @@ def test_numbers_out_of_range(kind, text, message, capsys):
     assert capsys.readouterr().err == f'error: {message}; --help lists the options\n'
 
 
-@pytest.mark.parametrize('group', [ColourOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions])
+@pytest.mark.parametrize(
+    'group', [ColourOptions, InputOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions]
+)
 def test_an_empty_command_line_gives_the_defaults_of_the_dataclass(group):
     parser = Parser()
     add_options(parser, group, 'title')

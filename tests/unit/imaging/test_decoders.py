@@ -1,0 +1,198 @@
+"""What a file may do that comes from anywhere: be refused in one sentence, and nothing else."""
+
+import io
+import os
+import socket
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from insta_colorization.imaging.decoders import libvips, with_own_error
+from insta_colorization.imaging.photo import ImageReadError, decode_photo, load_rgb, read_photo
+
+pytest.importorskip('pyvips', reason='pip install "pyvips[binary]"')
+
+POSTSCRIPT = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\n{} loop\n'
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def png_that_says(width: int, height: int) -> bytes:
+    """A PNG of that size by its header, of one byte of pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack('>L', len(content)) + name + content + struct.pack('>L', zlib.crc32(name + content))
+
+    header = struct.pack('>LLBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0')) + chunk(b'IEND', b'')
+
+
+def reason_of(data: bytes) -> str:
+    """Why a file is refused, '' if it is not."""
+    try:
+        decode_photo(data, 'x')
+    except ImageReadError as error:
+        return str(error).removeprefix('cannot read x: ')
+    return ''
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch) -> Path:
+    """A file that is there as soon as anybody starts Ghostscript."""
+    for name in ('gs', 'gswin32c', 'gswin64c'):
+        (tmp_path / name).write_text(f'#!/bin/sh\ntouch {tmp_path}/started\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    monkeypatch.setattr('PIL.EpsImagePlugin.gs_binary', None)
+    return tmp_path / 'started'
+
+
+@pytest.mark.parametrize('read', [read_photo, load_rgb])
+@pytest.mark.parametrize('name', ['x.jpg', 'x.eps'])
+def test_no_file_starts_a_program(tmp_path, started, read, name):
+    (tmp_path / name).write_bytes(POSTSCRIPT)
+    with Image.open(tmp_path / name) as opened, suppress(OSError):
+        opened.load()
+    assert started.exists()  # so the test would notice
+    started.unlink()
+
+    with pytest.raises(ImageReadError, match=rf'cannot read .*{name}: not an image in a known format'):
+        read(tmp_path / name)
+
+    assert not started.exists()
+
+
+@pytest.mark.parametrize(
+    'data', [b'%PDF-1.4\n', b'<svg xmlns="http://www.w3.org/2000/svg"/>', b'#?RADIANCE\n'], ids=str
+)
+def test_other_formats_are_unknown(data):
+    assert reason_of(data) == 'not an image in a known format'
+
+
+@pytest.mark.parametrize('read', [read_photo, load_rgb])
+@pytest.mark.parametrize(('width', 'height'), [(60000, 60000), (2**31 - 1, 1), (300_000_001, 1)])
+def test_more_pixels_than_the_limit_are_refused_by_the_header(tmp_path, read, width, height):
+    (tmp_path / 'x.png').write_bytes(png_that_says(width, height))
+
+    with pytest.raises(ImageReadError, match=r'cannot read .*x\.png: '):
+        read(tmp_path / 'x.png')
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF', 'WEBP', 'GIF', 'BMP', 'TGA', 'PPM', 'JPEG2000', 'AVIF', 'ICO'])
+@pytest.mark.parametrize('read', [read_photo, load_rgb])
+def test_the_limit_holds_for_every_format(tmp_path, kind, read):
+    (tmp_path / 'x').write_bytes(encoded(Image.new('RGB', (16, 16)), kind))
+
+    assert read(tmp_path / 'x', 256) is not None
+    with pytest.raises(ImageReadError, match=r'cannot read .*: it has 16 x 16 pixels, more than max_pixels 255 allows'):
+        read(tmp_path / 'x', 255)
+
+
+@pytest.mark.parametrize('read', [read_photo, load_rgb])
+@pytest.mark.parametrize('kind', ['pipe', 'device', 'socket', 'circle'])
+def test_special_files_are_refused_at_once(tmp_path, monkeypatch, read, kind):
+    monkeypatch.chdir(tmp_path)  # the address of a socket is short
+    path = Path('x.jpg')
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'device':
+        path.symlink_to('/dev/zero')
+    elif kind == 'socket':
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        path.symlink_to(path)
+
+    with pytest.raises(ImageReadError, match=r'cannot read x\.jpg: .*(Not a regular file|Too many levels)'):
+        read(path)
+
+
+def test_a_photo_never_fails_for_another_one_nor_takes_its_reason():
+    """libvips has one text of errors for all threads."""
+    noise = Image.effect_noise((64, 64), 80)
+    cut = {kind: encoded(noise, kind)[:-200] for kind in ('JPEG', 'PNG', 'TIFF', 'WEBP')}
+    files = [encoded(Image.new('RGB', (8, 6)), 'BMP'), *cut.values()]
+    alone = [reason_of(data) for data in files]
+    assert alone[0] == ''
+    assert all(alone[1:])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(reason_of, files * 60)) == alone * 60
+
+
+def test_only_what_fails_is_done_again_alone():
+    vips, calls = libvips(), []
+
+    def fails_once() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            raise vips.Error('the text of another thread')
+        return 'done'
+
+    assert with_own_error(fails_once) == 'done'
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        pytest.param(b'P5 4 2 65535\n' + np.arange(0, 64000, 8000, dtype='>u2').tobytes(), id='PGM'),
+        pytest.param(
+            encoded(Image.fromarray(np.arange(0, 64000, 8000, np.uint16).reshape(2, 4)), 'JPEG2000'), id='JP2'
+        ),
+    ],
+)
+def test_16_bits_that_only_pillow_reads_stay_16_bits(tmp_path, data):
+    (tmp_path / 'x').write_bytes(data)
+    expected = np.arange(0, 64000, 8000).reshape(2, 4)
+
+    photo = read_photo(tmp_path / 'x')
+
+    assert photo.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(photo.pixels[..., 1], expected)
+    np.testing.assert_array_equal(load_rgb(tmp_path / 'x')[..., 1], (expected / 257).round())
+
+
+@pytest.mark.parametrize(
+    ('data', 'found'),
+    [
+        pytest.param(b'Pf 1 1 -1.0\n' + struct.pack('<f', 0.5), 'float', id='PFM'),
+        pytest.param(
+            encoded(Image.fromarray(np.array([[70000]], np.int32)), 'TIFF'), r'(int|70000\.\.70000)', id='int32'
+        ),
+        pytest.param(encoded(Image.new('F', (1, 1), 0.5), 'TIFF'), 'float', id='TIFF'),
+    ],
+)
+@pytest.mark.parametrize('read', [read_photo, load_rgb])
+def test_other_numbers_are_refused_rather_than_cut_off(tmp_path, data, found, read):
+    (tmp_path / 'x').write_bytes(data)
+
+    with pytest.raises(ImageReadError, match=f'its pixels are {found}, not 8-bit or 16-bit integers'):
+        read(tmp_path / 'x')
+
+
+@pytest.mark.parametrize(
+    'error', [RuntimeError('Failed to decode frame 0'), TypeError(''), struct.error('unpack')], ids=repr
+)
+def test_whatever_a_decoder_of_pillow_raises_is_a_photo_that_cannot_be_read(tmp_path, monkeypatch, error):
+    """A training goes on with another photo."""
+    (tmp_path / 'x.bmp').write_bytes(encoded(Image.new('RGB', (4, 4)), 'BMP'))
+
+    def load(image: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr('PIL.ImageFile.ImageFile.load', load)
+
+    for read in (read_photo, load_rgb):
+        with pytest.raises(ImageReadError, match=f'cannot read .*x.bmp: {str(error) or "TypeError"}'):
+            read(tmp_path / 'x.bmp')
