@@ -31,7 +31,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--out', type=Path, help='JSON file for the results')
     text = 'folder for logs and metrics.json; default: work_dirs/<config name>'
     parser.add_argument('--work-dir', type=Path, help=text)
-    add_options(parser, NetworkOptions, only=('decoder',))
+    add_options(parser, NetworkOptions, only=('decoder', 'preset'))
     text = 'what started the processes'
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help=text)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -42,11 +42,13 @@ def check(args: argparse.Namespace) -> None:
     from insta_colorization.models.decoders import parse_decoder
 
     try:
+        NetworkOptions(decoder=args.decoder, preset=args.preset)
         args.decoder = parse_decoder(args.decoder) if args.decoder else None
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if args.decoder and not args.checkpoint:
-        raise UsageError('--decoder needs a checkpoint, because a baseline is not decoded')
+    for option in ('decoder', 'preset'):
+        if getattr(args, option) and not args.checkpoint:
+            raise UsageError(f'--{option} needs a checkpoint, because a baseline is not decoded')
     if args.baseline and args.checkpoint:
         raise UsageError(f'--baseline {args.baseline} is measured without a checkpoint, but {args.checkpoint} is given')
     if args.out and args.out.is_dir():
@@ -86,7 +88,7 @@ def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
 
     checkpoint = load_checkpoint(args.checkpoint) if args.checkpoint else None
     baseline = TintBaseline if args.baseline == 'tint' else GrayBaseline
-    model = colorizer_for(checkpoint, cfg.model, args.decoder) if checkpoint else baseline()
+    model = colorizer_for(checkpoint, cfg.model, args.decoder, args.preset) if checkpoint else baseline()
     use_launcher(cfg, args.launcher)
     register_reader()
     tester = Tester(

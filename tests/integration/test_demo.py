@@ -538,6 +538,7 @@ class TestErrors:
             pytest.param(['--min-size', '-2'], ['min_size', '-2'], id='size'),
             pytest.param(['--input-size', '100'], ['input_size', '100'], id='input size'),
             pytest.param(['--decoder', 'mode'], ['decoder', "'mode'", 'annealed-mean'], id='decoder'),
+            pytest.param(['--preset', 'vivid'], ["no preset 'vivid'", 'none at all'], id='preset'),
             pytest.param(['--decoder', 'annealed-mean:0'], ['temperature', '0'], id='temperature'),
             pytest.param(['--precision', 'fp8'], ['precision', "'fp8'", 'bf16'], id='precision'),
             pytest.param(['--precision', 'fp16'], ["'fp16' needs a GPU"], id='fp16'),

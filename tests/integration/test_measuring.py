@@ -219,9 +219,14 @@ def test_errors_are_one_sentence(folder, tmp_path, capfd, options, message):
     [
         (['--decoder', 'mode', '--out', 'x.json'], "the decoder must be 'regression[:1.1]'"),
         (['--decoder', 'regression'], '--decoder needs a checkpoint'),
+        (['--preset', 'vivid'], '--preset needs a checkpoint'),
+        (
+            ['a.pth', '--preset', 'vivid', '--decoder', 'regression'],
+            "preset 'vivid' and decoder 'regression' exclude each other",
+        ),
         (['--out', '.'], '--out must be a file, but . is a folder'),
     ],
-    ids=['unknown decoder', 'nothing to decode', 'folder'],
+    ids=['unknown decoder', 'nothing to decode', 'no weights for a preset', 'two decoders', 'folder'],
 )
 def test_wrong_options(capfd, options, message):
     with pytest.raises(SystemExit) as caught:

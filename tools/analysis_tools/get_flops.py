@@ -55,7 +55,7 @@ def print_tables(args: argparse.Namespace) -> None:
 
     config = load_config(args.config, args.cfg_options)
     with torch.device('meta'):  # leaves out the initialization, which takes longest
-        model = build_model({**config.model, 'losses': {}, 'decoder': None}).eval()
+        model = build_model({**config.model, 'losses': {}, 'decoder': None, 'presets': None}).eval()
     model.to_empty(device='cpu')
     size, divisor = args.size or config.get('input_size', model.native_size), model.size_divisor
     if size <= 0 or size % divisor:

@@ -4,7 +4,8 @@
 
 Half precision, without optimizer and history; the averaged (EMA) weights if the training kept them, because MMEngine
 saves those as the model's. What prediction must know about the weights goes into the file's header: the size they were
-trained at and how their output is decoded. Prints the file's sha256, for its card.
+trained at, how their output is decoded and the presets that the config's model has. Prints the file's sha256, for its
+card.
 """
 
 import argparse
@@ -38,10 +39,11 @@ def publish(args: argparse.Namespace) -> None:
     cfg = load_config(args.config)
     if 'input_size' not in cfg:
         raise ValueError(f'config {cfg.filename} has no `input_size`, but has {", ".join(cfg)}')
+    presets = {'presets': json.dumps(cfg.model.presets)} if cfg.model.get('presets') else {}
     decoder = {} if args.decoder is None else {'decoder': json.dumps(parse_decoder(args.decoder))}
     checkpoint = load_checkpoint(args.checkpoint)
     trained = {'config': Path(cfg.filename).stem, 'input_size': str(cfg.input_size)}
-    metadata = {**trained, **checkpoint.family.metadata(cfg.model), **decoder}
+    metadata = {**trained, **checkpoint.family.metadata(cfg.model), **presets, **decoder}
     (written,) = save_checkpoint(checkpoint.state_dict, args.out, metadata=metadata, half=True)
     print(f'{written}: {written.stat().st_size / 2**20:.2f} MiB, sha256 {sha256(written)}')
 

@@ -10,7 +10,10 @@ from insta_colorization.registry import build_model
 
 
 def colorizer_for(
-    checkpoint: Checkpoint, model_cfg: Mapping[str, Any], decoder: Mapping[str, Any] | None = None
+    checkpoint: Checkpoint,
+    model_cfg: Mapping[str, Any],
+    decoder: Mapping[str, Any] | None = None,
+    preset: str | None = None,
 ) -> Colorizer:
     """Builds and fills the model for prediction, with as many of the checkpoint's networks as predict together.
 
@@ -21,19 +24,28 @@ def colorizer_for(
         checkpoint: from `load_checkpoint`.
         model_cfg: the `model` of a config, of the checkpoint's family.
         decoder: config of the decoder, whatever the checkpoint and the config say; see `parse_decoder`.
+        preset: which of the decoders that the checkpoint or else the config names.
 
     Returns:
         The model in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: the checkpoint lacks networks that prediction needs.
-        ValueError: the config's model is another family's or project's.
+        ValueError: the config's model is another family's or project's, or there is no such preset.
     """
     settings = checkpoint.family.model_cfg(checkpoint, model_cfg)
+    said = ('decoder', 'presets')
+    settings |= {name: json.loads(checkpoint.metadata[name]) for name in said if name in checkpoint.metadata}
     if decoder is not None:
         settings['decoder'] = decoder
-    elif 'decoder' in checkpoint.metadata:
-        settings['decoder'] = json.loads(checkpoint.metadata['decoder'])
+    elif preset is not None:
+        settings['decoder'] = _preset(preset, settings.get('presets') or {}, checkpoint.path.name)
     model = build_model(settings)
     load_into(model, checkpoint, model.networks)
     return model.eval()
+
+
+def _preset(name: str, presets: Mapping[str, Any], weights: str) -> Any:
+    if name not in presets:
+        raise ValueError(f'{weights} has no preset {name!r}; it has {", ".join(presets) or "none at all"}')
+    return presets[name]

@@ -95,6 +95,7 @@ class Predictor:
         input_size: side of the squares that the networks see; None for what the weights are made for.
         decoder: what turns the networks' outputs into colour, 'regression', 'regression:GAIN', 'annealed-mean' or
             'annealed-mean:T' (see `parse_decoder`); None for what the checkpoint or the config says.
+        preset: a decoder by the name that the checkpoint gives it, such as 'vivid'; `model.presets` has them all.
         precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
             else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
         max_pixels: how many pixels a file may have to be read, see `read_photo`.
@@ -105,7 +106,8 @@ class Predictor:
         dtype: what the networks compute in.
 
     Raises:
-        ValueError: there is no such device, the checkpoint or the config cannot be used, or a number is out of range.
+        ValueError: there is no such device or preset, the checkpoint or the config cannot be used, or a number is out
+            of range.
         FileNotFoundError: there is no such config.
     """
 
@@ -121,6 +123,7 @@ class Predictor:
         min_size: float = ObjectOptions.min_size,
         input_size: int | None = NetworkOptions.input_size,
         decoder: str | None = NetworkOptions.decoder,
+        preset: str | None = NetworkOptions.preset,
         precision: Precision = NetworkOptions.precision,
         max_pixels: int = InputOptions.max_pixels,
     ) -> None:
@@ -128,13 +131,14 @@ class Predictor:
         self.objects = ObjectOptions(
             detector=detector, score_thr=score_thr, max_instances=max_instances, min_size=min_size
         )
+        NetworkOptions(decoder=decoder, preset=preset)
         self.device = torch.device(resolve_device(str(device)))
         self.config = load_config(config or (DEFAULT_CONFIG if weights is None else PUBLISHED_CONFIG))
         self.dtype = resolve_precision(precision, str(self.device))
         self._exact_dtype = torch.float32 if precision == 'auto' else self.dtype
         checkpoint = load_checkpoint(weights or DEFAULT_WEIGHTS)
         parsed = None if decoder is None else parse_decoder(decoder)
-        self.model = colorizer_for(checkpoint, self.config.model, parsed).to(self.device)
+        self.model = colorizer_for(checkpoint, self.config.model, parsed, preset).to(self.device)
         # Batches are copied to a GPU while it works on the one before.
         self.model.data_preprocessor._non_blocking = self.device.type == 'cuda'
         made_for = int(checkpoint.metadata.get('input_size') or self.config.get('input_size') or self.model.native_size)

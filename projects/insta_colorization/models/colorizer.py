@@ -20,6 +20,7 @@ from insta_colorization.registry import build_model
 from insta_colorization.structures import ColorizationSample, Request
 
 from .backbones import Colors
+from .decoders import default_decoder
 
 Batch = Mapping[str, Any]
 
@@ -33,10 +34,11 @@ class Colorizer(BaseModel):
     Args:
         networks: {name: config}.
         losses: {name: config}; each is logged as `loss_<name>`.
-        decoder: config of what turns a network's outputs into ab; the paper's is the regression head.
+        decoder: config of what turns a network's outputs into ab; see `default_decoder`.
         trainable: what the names of the parameters that train begin with, such as `fusion_net.fusions`.
         norm_eval: whether all batch norms stay in evaluation mode while training.
         data_preprocessor: config of what makes batches for this method; see `ColorizationPreprocessor`.
+        presets: {name: config of a decoder}, what a user can choose from.
         init_cfg: MMEngine's initialization settings.
 
     Attributes:
@@ -63,13 +65,15 @@ class Colorizer(BaseModel):
         trainable: Sequence[str] = ('',),
         norm_eval: bool = False,
         data_preprocessor: dict | None = None,
+        presets: Mapping[str, dict] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         preprocessor = build_model(data_preprocessor or {'type': 'ColorizationPreprocessor'})
         super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
         losses = {'ab': {'type': 'HuberLoss'}} if losses is None else losses
         self.losses = nn.ModuleDict({name: build_model(loss) for name, loss in losses.items()})
-        self.decoder = build_model(decoder or {'type': 'RegressionDecoder'})
+        self.presets = dict(presets or {})
+        self.decoder = build_model(default_decoder(decoder, self.presets))
         self.norm_eval = norm_eval
         self.networks = tuple(networks)
         for name, network in networks.items():

@@ -1,6 +1,7 @@
 """From a trunk's outputs to one ab per pixel: the regression head as it is, or the class head's annealed mean."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from insta_colorization.registry import MODELS
 
 # {name on the command line: (type, what may stand behind a colon)}
 _NAMES = {'regression': ('RegressionDecoder', 'gain'), 'annealed-mean': ('AnnealedMeanDecoder', 'temperature')}
+
+# The preset of weights that have it and of which nothing else is asked.
+DEFAULT_PRESET = 'natural'
 
 
 @MODELS.register_module()
@@ -96,6 +100,19 @@ def parse_decoder(text: str) -> dict[str, Any]:
             f"the decoder must be 'regression[:1.1]' or 'annealed-mean[:0.38]', but got {text!r}"
         ) from None
     return {'type': kind} if value is None else {'type': kind, setting: _positive(setting, value)}
+
+
+def default_decoder(decoder: Mapping[str, Any] | None, presets: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The config of the decoder where the user chooses none.
+
+    Args:
+        decoder: what a config says.
+        presets: {name: config of a decoder}, what a config offers.
+
+    Returns:
+        The first, else the preset `natural`, else the paper's: the regression head.
+    """
+    return dict(decoder or (presets or {}).get(DEFAULT_PRESET) or {'type': 'RegressionDecoder'})
 
 
 def _positive(name: str, value: float) -> float:

@@ -55,7 +55,11 @@ class ObjectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Where and how the networks compute."""
+    """Where and how the networks compute.
+
+    Raises:
+        ValueError: both a decoder and a preset are named.
+    """
 
     device: str = option('auto', 'auto, cpu, cuda or cuda:N')
     precision: Precision = option('auto', 'number format; auto is bf16 where the device has it')
@@ -63,6 +67,13 @@ class NetworkOptions:
     decoder: str | None = option(
         None, 'regression[:GAIN] or annealed-mean[:T], more vivid', none="the weights' own", metavar='NAME'
     )
+    preset: str | None = option(
+        None, 'safe, natural or vivid, of weights with presets', none='natural where there is one', metavar='NAME'
+    )
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None and self.preset is not None:
+            raise ValueError(f'preset {self.preset!r} and decoder {self.decoder!r} exclude each other')
 
 
 @dataclass(frozen=True, kw_only=True)

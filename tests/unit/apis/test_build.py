@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -49,6 +51,42 @@ def test_the_users_decoder_then_the_files_then_the_configs(checkpoint, stage, as
     model = colorizer_for(weights, cfg, {'type': asked} if asked else None)
 
     assert type(model.decoder).__name__ == used
+
+
+PRESETS = {'natural': {'type': 'RegressionDecoder', 'gain': 1.5}, 'vivid': {'type': 'AnnealedMeanDecoder'}}
+
+
+@pytest.mark.parametrize(
+    ('asked', 'written', 'configured', 'used'),
+    [
+        pytest.param({'preset': 'vivid'}, PRESETS, {}, 'AnnealedMeanDecoder, temperature 0.38', id='by name'),
+        pytest.param({'preset': 'vivid'}, None, PRESETS, 'AnnealedMeanDecoder, temperature 0.38', id="the config's"),
+        pytest.param({'preset': 'natural'}, PRESETS, {'natural': {}}, 'RegressionDecoder, gain 1.5', id='file first'),
+        pytest.param({}, PRESETS, {}, 'RegressionDecoder, gain 1.5', id='natural is the default'),
+        pytest.param(
+            {'decoder': {'type': 'RegressionDecoder'}}, PRESETS, {}, 'RegressionDecoder, gain 1', id='decoder'
+        ),
+    ],
+)
+def test_presets(checkpoint, asked, written, configured, used):
+    weights = checkpoint(1, **({'presets': json.dumps(written)} if written else {}))
+
+    model = colorizer_for(weights, {'type': 'ImageColorizer', 'presets': configured}, **asked)
+
+    assert model.decoder.describe() == used
+    assert list(model.presets) == list(written or configured)
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'has'),
+    [
+        ({'presets': json.dumps(PRESETS)}, 'natural, vivid'),
+        ({'decoder': '{"type": "RegressionDecoder"}'}, 'none at all'),
+    ],
+)
+def test_a_preset_that_there_is_not(checkpoint, metadata, has):
+    with pytest.raises(ValueError, match=rf"a\.pth has no preset 'loud'; it has {has}"):
+        colorizer_for(checkpoint(1, **metadata), {'type': 'ImageColorizer'}, preset='loud')
 
 
 def test_the_configs_fusion_decides_how_a_checkpoint_is_fused(checkpoint):

@@ -122,6 +122,14 @@ class TestConstruction:
             pytest.param({'min_size': -1.0}, 'min_size must be at least 0 and finite, but got -1', id='min_size'),
             pytest.param({'input_size': 0}, 'positive multiple of 8, but got 0', id='input_size 0'),
             pytest.param({'input_size': 100}, 'positive multiple of 8, but got 100', id='input_size 100'),
+            pytest.param(
+                {'preset': 'vivid'}, r"image\.safetensors has no preset 'vivid'; it has none at all", id='preset'
+            ),
+            pytest.param(
+                {'preset': 'vivid', 'decoder': 'regression'},
+                "preset 'vivid' and decoder 'regression' exclude each other",
+                id='preset and decoder',
+            ),
             pytest.param({'decoder': 'mode'}, "decoder must be 'regression.* but got 'mode'", id='decoder'),
             pytest.param({'precision': 'fp8'}, "one of auto, fp32, bf16, fp16, but got 'fp8'", id='precision'),
             pytest.param({'precision': 'fp16'}, "'fp16' needs a GPU", id='fp16'),

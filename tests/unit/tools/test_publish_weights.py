@@ -59,6 +59,7 @@ def test_a_recipes_name(run, tmp_path):
 
     header = header_of(tmp_path / 'out.safetensors')
     assert (header['config'], header['input_size']) == ('insta_full_cocostuff_256x256', '256')
+    assert 'presets' not in header
     assert json.loads(header['decoder'])['type'] == 'RegressionDecoder'
 
 
@@ -74,6 +75,19 @@ def test_another_decoder_than_the_configs(run, config, tmp_path, given, decoder)
     assert run(config, '--decoder', given)[0] == 0
 
     assert json.loads(header_of(tmp_path / 'out.safetensors')['decoder']) == decoder
+
+
+def test_presets_are_kept_and_natural_is_the_default(run, tmp_path):
+    natural, vivid = {'type': 'RegressionDecoder', 'gain': 1.2}, {'type': 'AnnealedMeanDecoder'}
+    config = tmp_path / 'mine.py'
+    presets = f'dict(natural={natural}, vivid={vivid})'
+    config.write_text(f"input_size = 64\nmodel = dict(type='InstColorizer', presets={presets})\n")
+
+    assert run(config)[0] == 0
+
+    header = header_of(tmp_path / 'out.safetensors')
+    assert json.loads(header['presets']) == {'natural': natural, 'vivid': vivid}
+    assert json.loads(header['decoder']) == natural
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from insta_colorization.checkpoints import FAMILIES, Checkpoint, Family, Layout, TrainingStage
 from insta_colorization.models.backbones.lite import BOTTLENECK, STEM_CHANNELS
+from insta_colorization.models.decoders import default_decoder
 
 PUBLISHED_FILES = {'image_net': 'latest_net_GComp', 'instance_net': 'latest_net_G', 'fusion_net': 'latest_net_GF'}
 MMAGIC_PREFIXES = {'image_net': 'image_model.', 'instance_net': 'instance_model.', 'fusion_net': 'fusion_model.'}
@@ -127,7 +128,7 @@ class InstaFamily(Family):
         return {'mask_centre': float(checkpoint.metadata.get('mask_centre', 0.0 if uncentred else 0.5))}
 
     def metadata(self, model_cfg: Mapping[str, Any]) -> dict[str, str]:  # noqa: D102
-        decoder = dict(model_cfg.get('decoder') or {'type': 'RegressionDecoder'})
+        decoder = default_decoder(model_cfg.get('decoder'), model_cfg.get('presets'))
         return {'decoder': json.dumps(decoder), 'mask_centre': str(model_cfg.get('mask_centre', 0.5))}
 
 
