@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen
+from insta_colorization.utils.errors import printable
 from insta_colorization.utils.memory import keep_between_photos
 from insta_colorization.utils.options import (
     ColourOptions,
@@ -62,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     records = [outcome.record for outcome in outcomes]
     counts = Counter(record['status'] for record in records)
     if counts['done'] == 1:
-        print(next(record['output'] for record in records if record['status'] == 'done'))
+        print(printable(next(record['output'] for record in records if record['status'] == 'done')))
     kept = f', {counts["skipped"]} skipped (they exist; --overwrite makes them again)' if counts['skipped'] else ''
-    print(f'{counts["done"]} coloured{kept}, {counts["failed"]} failed; results are in {args.out_dir}')
+    print(f'{counts["done"]} coloured{kept}, {counts["failed"]} failed; results are in {printable(args.out_dir)}')
     return min(counts['failed'], 1)
 
 
@@ -74,6 +75,7 @@ main = Command(
     run,
     'stopped; repeat the command to go on',
     begin=lambda args: keep_between_photos(args.input_size),
+    imports=('insta_colorization.apis.predictor',),
 )
 
 if __name__ == '__main__':

@@ -44,7 +44,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if detect_all(args) else 0
 
 
-main = Command(__doc__, arguments, run, 'stopped; repeat the command to go on')
+main = Command(
+    __doc__,
+    arguments,
+    run,
+    'stopped; repeat the command to go on',
+    imports=('insta_colorization.apis.parallel_detection',),
+)
 
 if __name__ == '__main__':
     sys.exit(main())

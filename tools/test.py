@@ -12,14 +12,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING, Any
 
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options
 from insta_colorization.utils.configs import add_config, load_config
 from insta_colorization.utils.memory import keep_between_photos
 from insta_colorization.utils.options import NetworkOptions
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def arguments(parser: Parser) -> None:
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
             print(f'wrote {path}')
 
 
-def measure(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
+def measure(cfg: 'Config', args: argparse.Namespace) -> dict[str, Any]:
     """The results as `evaluation.document` has them; empty in all processes but the main one."""
     from mmengine.dist import is_main_process
 

@@ -12,12 +12,14 @@ import logging
 import os
 import sys
 from pathlib import Path
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING
 
 from insta_colorization.utils.cli import Command, Parser
 from insta_colorization.utils.configs import add_config, load_config
 from insta_colorization.utils.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 AMP_WRAPPERS = ('AmpOptimWrapper', 'BFloat16OptimWrapper')
 
@@ -44,7 +46,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers')
 
 
-def training_config(args: argparse.Namespace) -> Config:
+def training_config(args: argparse.Namespace) -> 'Config':
     """The config as the command line wants it.
 
     Raises:
@@ -82,7 +84,7 @@ def last_checkpoint(work_dir: Path) -> Path:
     raise FileNotFoundError(f'{pointer} names the checkpoint {named}, but it does not exist')
 
 
-def resume(cfg: Config, checkpoint: Path) -> None:
+def resume(cfg: 'Config', checkpoint: Path) -> None:
     """Has the training go on from a checkpoint, with the seed it began with.
 
     Raises:
@@ -104,7 +106,7 @@ def resume(cfg: Config, checkpoint: Path) -> None:
     cfg.merge_from_dict({'randomness.seed': content['meta']['seed']})
 
 
-def check_start(cfg: Config) -> None:
+def check_start(cfg: 'Config') -> None:
     """Checks that there are the weights to begin with.
 
     Raises:
@@ -128,7 +130,7 @@ def check_start(cfg: Config) -> None:
         raise FileNotFoundError(f'the checkpoint {start} to begin with (load_from) does not exist')
 
 
-def use_mixed_precision(cfg: Config) -> None:
+def use_mixed_precision(cfg: 'Config') -> None:
     """Makes the optimizer's wrapper one that autocasts, with all its other settings.
 
     Raises:
@@ -147,7 +149,7 @@ def use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def scale_learning_rate(cfg: Config) -> None:
+def scale_learning_rate(cfg: 'Config') -> None:
     """Has the runner scale the learning rate by the batch of all processes over the config's base batch.
 
     Raises:
@@ -158,7 +160,7 @@ def scale_learning_rate(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def leave_out_missing_tensorboard(cfg: Config) -> None:
+def leave_out_missing_tensorboard(cfg: 'Config') -> None:
     """Takes TensorBoard out of the config's visualizer where it is not installed."""
     backends = cfg.get('visualizer', {}).get('vis_backends', [])
     others = [backend for backend in backends if backend['type'] != 'TensorboardVisBackend']
@@ -190,7 +192,8 @@ def train(args: argparse.Namespace) -> None:
 
 
 STOPPED = 'stopped; repeat the command with --resume to go on from the last checkpoint'
-main = Command(__doc__, arguments, train, STOPPED, begin=keep_memory)
+IMPORTS = ('mmengine.runner', 'insta_colorization.models', 'insta_colorization.engine')
+main = Command(__doc__, arguments, train, STOPPED, begin=keep_memory, imports=IMPORTS)
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from insta_colorization.imaging.photo import Photo
+from insta_colorization.fileio.files import sweep
+from insta_colorization.imaging.photo import Photo, require_end
 from insta_colorization.models.insta.inspection import fusion_rows
 from insta_colorization.structures import ColorizationSample, Instances, Request
 from insta_colorization.utils.options import ColourOptions, PaceOptions, ResultOptions
@@ -48,7 +49,8 @@ def color_album(
 ) -> list[Outcome]:
     """Colours photos; when they are written, memory does not grow with their number.
 
-    What is wrong with the arguments, the detector or the output folder is raised before the first photo.
+    What is wrong with the arguments, the detector or the output folder is raised before the first photo. A result that
+    exists is kept, but an empty one is made again, and one that is cut short fails its photo.
 
     Args:
         predictor: colours them.
@@ -73,6 +75,8 @@ def color_album(
     fusion_rows(predictor.model, results.show_fusion)
     if results.out_dir is not None and any(job.target for job in jobs):
         make_folder(Path(results.out_dir))
+    for folder in {job.target.parent for job in jobs if job.target}:
+        sweep(folder)
     detect = predictor.detects or results.show_instances or results.save_json
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
@@ -106,9 +110,12 @@ def color_album(
     done: dict[Job, Outcome] = {}
 
     def missing(job: Job) -> bool:
-        if job.target is None or results.overwrite or not job.target.is_file():
+        # An empty one is what a disk without power left of a result.
+        if job.target is None or results.overwrite or not job.target.is_file() or not job.target.stat().st_size:
             return True
-        done[job] = Outcome(_record(job, 'skipped'))
+        with failures.of(job):
+            require_end(job.target)
+            done[job] = Outcome(_record(job, 'skipped'))
         return False
 
     steps = Steps(read, find, pack, color, finish)

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
+from insta_colorization.fileio.files import disk_is_full
 from insta_colorization.imaging.photo import Photo
 from insta_colorization.utils.errors import sentence
 from insta_colorization.utils.options import PaceOptions
@@ -54,6 +55,8 @@ class Steps(NamedTuple):
 class Failures:
     """Errors of single photos: let through, or turned into the photos' records so that the others go on.
 
+    A library that lacks and a disk that is full end the run in any case.
+
     Attributes:
         collect: whether they are turned into records.
         reasons: one sentence for each photo that failed.
@@ -70,7 +73,7 @@ class Failures:
         except ImportError:  # a library that lacks here lacks for every photo
             raise
         except Exception as error:
-            if not self.collect:
+            if not self.collect or disk_is_full(error):  # it would be full for every photo
                 raise
             self.reasons[job] = _reason(error, job)
             logger.error('failed: %s', self.reasons[job])

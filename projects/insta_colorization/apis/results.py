@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from insta_colorization.fileio.files import write_whole
+from insta_colorization.fileio import files
 from insta_colorization.imaging.photo import Photo, write_photo
 from insta_colorization.imaging.rendering import colorize_pixels
+from insta_colorization.utils.errors import as_unicode
 from insta_colorization.visualization.sheets import fusion_sheet, sheet
 
 from .predictor import Prediction
@@ -42,7 +43,9 @@ class ResultWriter:
         for name, drawn in self._sheets(prediction).items():
             write_photo(drawn, target.with_name(f'{target.name}.{name}.png'))
         if self.save_json:
-            write_whole((json.dumps(record, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
+            # What a name has that is no Unicode would make JSON that not every reader takes.
+            told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')}
+            files.write_whole((json.dumps(told, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
         # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
         write_photo(prediction.photo, target)
         return record
@@ -66,7 +69,7 @@ def make_folder(folder: Path) -> None:
         OSError: it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
     except OSError as error:
         reason = 'it is a file' if isinstance(error, FileExistsError) else error.strerror
         raise OSError(f'cannot write to the folder {folder}: {reason}') from error

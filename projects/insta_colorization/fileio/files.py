@@ -1,11 +1,19 @@
-"""Files that appear whole or not at all, and that end."""
+"""Files that appear whole or not at all and stay when the power fails, and files that end."""
 
 import errno
+import fcntl
 import os
+import re
 import stat
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+_TEMPORARY = re.compile(r'\.[0-9a-f]{32}\.tmp')
+# A writer takes its lock as soon as it has made its file.
+_SECONDS_TO_LOCK = 5
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -23,14 +31,64 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 def write_whole(data: bytes, path: Path) -> None:
     """Writes a temporary file beside the target and renames it, so that no reader ever sees a part.
 
+    What was written is on the disk before it has its name, and the name before this returns: a power cut loses nothing
+    that was reported as done.
+
     Raises:
         OSError: the file cannot be written; what stood there before still does.
     """
     part = path.with_name(f'.{uuid.uuid4().hex}.tmp')
     try:
         with part.open('xb') as file:
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(file, fcntl.LOCK_EX)
             file.write(data)
-        part.replace(path)
+            file.flush()
+            os.fsync(file.fileno())
+            part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    flush_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, which stay when the power fails.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        flush_folder(each.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Has the disk keep the names in a folder, where its file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what processes that were killed left of files they were writing; a living writer holds a lock."""
+    for part in folder.glob('.*.tmp'):
+        if not _TEMPORARY.fullmatch(part.name):
+            continue
+        with suppress(OSError), open_regular(part) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - part.stat().st_mtime > _SECONDS_TO_LOCK:
+                part.unlink()
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False

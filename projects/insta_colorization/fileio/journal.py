@@ -2,11 +2,14 @@
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from .files import make_folder
 
 
 class Journal:
@@ -50,7 +53,7 @@ class Journal:
             OSError: it cannot be written.
             ValueError: another process is writing it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._file = self.own.open('a+b')
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,13 +73,17 @@ class Journal:
         self._file.close()
 
     def append(self, record: Any) -> None:
-        """Writes one record, so that a kill of this process cannot lose it any more.
+        """Writes one record, so that neither a kill of this process nor a power cut can lose it any more.
 
         Raises:
             OSError: the disk is full.
         """
-        self._file.write(json.dumps(record).encode() + b'\n')
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record).encode() + b'\n')
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(f'cannot write {self.own}: {error.strerror}') from error
 
     def remove(self) -> None:
         """Deletes the records of all processes."""

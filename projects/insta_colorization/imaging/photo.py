@@ -249,6 +249,32 @@ def write_photo(photo: Photo | np.ndarray, path: str | os.PathLike[str]) -> None
         raise ImageWriteError(f'cannot write {path}: {error.strerror or error}') from error
 
 
+def require_end(path: Path) -> None:
+    """Checks, without decoding it, that a file of one of the formats written here ends as its format says.
+
+    Raises:
+        ValueError: it is cut short.
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open('rb') as file:
+        head = file.read(12)
+        file.seek(max(0, size - 12))
+        tail = file.read()
+    if head.startswith(b'\x89PNG'):
+        whole = tail.startswith(bytes(4) + b'IEND')
+    elif head.startswith(b'\xff\xd8'):
+        whole = tail.endswith(b'\xff\xd9')
+    elif head.startswith(b'RIFF'):
+        whole = int.from_bytes(head[4:8], 'little') + 8 <= size
+    elif head.startswith(b'II*\0'):  # the first directory is written last
+        whole = int.from_bytes(head[4:8], 'little') < size
+    else:
+        return  # not written here
+    if not whole:
+        raise ValueError(f'{path} exists, but is cut short; delete it, or overwrite it')
+
+
 def _is_colour(pixels: np.ndarray) -> bool:
     """Whether a pixel's channels differ by over 2 % of the range: JPEG and profiles move greys by less."""
     limit = round(_COLOUR_SPREAD * np.iinfo(pixels.dtype).max)

@@ -2,16 +2,21 @@
 
 import argparse
 import dataclasses
+import importlib
+import io
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
-from types import UnionType
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType, TracebackType, UnionType
+from typing import Any, Literal, NoReturn, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from .errors import EXPECTED, sentence
+from .errors import EXPECTED, printable, sentence
 
 T = TypeVar('T')
 
@@ -104,6 +109,7 @@ class Command:
         run: does the work; returns the exit status, or nothing for 0.
         when_stopped: what to say after Ctrl-C.
         begin: called before the work where the tool has its process to itself, not where a program calls it.
+        imports: modules that take seconds and are imported then, so that no signal leaves a half of them.
     """
 
     description: str | None
@@ -111,6 +117,7 @@ class Command:
     run: Callable[[argparse.Namespace], int | None]
     when_stopped: str = 'stopped'
     begin: Callable[[argparse.Namespace], object] = lambda args: None
+    imports: Sequence[str] = ('torch',)
 
     def parser(self) -> Parser:
         """A parser of the tool's arguments."""
@@ -126,12 +133,22 @@ class Command:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Runs the tool.
 
+        In a process of its own SIGTERM and SIGHUP end it like Ctrl-C: what it was writing is tidied up, and it says so.
+
         Returns:
-            The exit status: the tool's own, 1 after an error, 130 when stopped.
+            The exit status: the tool's own, 1 after an error, 128 and the signal's number (130, 143) when stopped.
 
         Raises:
             SystemExit: with status 2, if the arguments cannot be used.
         """
+        signals = Signals()
+        with signals if argv is None else nullcontext():
+            try:
+                return self._run(argv, signals)
+            except KeyboardInterrupt:
+                return self._stopped(signals.received or signal.SIGINT)
+
+    def _run(self, argv: Sequence[str] | None, signals: 'Signals') -> int:
         parser = self.parser()
         args = parser.parse_args(argv)
         os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
@@ -139,17 +156,86 @@ class Command:
         logging.getLogger('insta_colorization').setLevel(logging.DEBUG if args.debug else logging.INFO)
         try:
             if argv is None:
-                self.begin(args)
+                with signals.held():
+                    self._begin(args)
             return self.run(args) or 0
-        except KeyboardInterrupt:
-            print(self.when_stopped, file=sys.stderr)
-            return 130
         except UsageError as error:
             parser.error(str(error))
         except Exception as error:
+            if signals.received is not None:  # some libraries turn a signal that meets them into an error of their own
+                raise KeyboardInterrupt from error
             if args.debug:
                 traceback.print_exc()
                 return 1
             hint = '' if isinstance(error, EXPECTED) else '; --debug shows where'
             print(f'error: {sentence(error)}{hint}', file=sys.stderr)
             return 1
+
+    def _begin(self, args: argparse.Namespace) -> None:
+        """Prepares the process."""
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_Formatter('%(message)s'))
+        warnings.filterwarnings('ignore', module=r'PIL\.')  # what it warns of is decoded, or refused in a sentence
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors='backslashreplace')  # names of files need not be text
+        self.begin(args)
+        for name in self.imports:
+            importlib.import_module(name)
+
+    def _stopped(self, number: int) -> int:
+        by = '' if number == signal.SIGINT else f' by {signal.Signals(number).name}'
+        with suppress(OSError):  # whoever hung up reads no more
+            print(self.when_stopped.replace('stopped', f'stopped{by}', 1), file=sys.stderr)
+        return 128 + number
+
+
+class _Formatter(logging.Formatter):
+    """Lets no name of a file steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return '\n'.join(map(printable, super().format(record).split('\n')))
+
+
+class Signals:
+    """Within it the signals that end a process raise `KeyboardInterrupt` in its main thread, all of them.
+
+    Attributes:
+        received: the number of the first one, or None.
+    """
+
+    _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._holds = False
+
+    def __enter__(self) -> Self:
+        self._set(self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._set(signal.SIG_DFL)  # all is said: one that comes now ends the process without a word
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it a signal waits; leaving it raises."""
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+        if self.received is not None:
+            raise KeyboardInterrupt
+
+    def _set(self, handler: Any) -> None:
+        for number in self._ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received = number
+        if not self._holds:
+            raise KeyboardInterrupt

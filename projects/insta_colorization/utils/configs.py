@@ -4,9 +4,10 @@ import argparse
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config, DictAction
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 PACKAGE = Path(__file__).parents[1]
 DEFAULT_CONFIG = 'insta_fusion_photos_w025_128x128'
@@ -43,13 +44,17 @@ def find_config(name: str | Path) -> Path:
 
 def add_config(parser: argparse.ArgumentParser, text: str = 'config, by path or name') -> None:
     """Gives a command line the arguments of `load_config`: `config` and `--cfg-options`."""
+    from mmengine.config import DictAction
+
     parser.add_argument('config', help=text)
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that override the config'
     )
 
 
-def load_config(config: str | Path | Mapping[str, Any] | Config, settings: Mapping[str, Any] | None = None) -> Config:
+def load_config(
+    config: 'str | Path | Mapping[str, Any] | Config', settings: Mapping[str, Any] | None = None
+) -> 'Config':
     """A config that has a model.
 
     Args:
@@ -60,6 +65,8 @@ def load_config(config: str | Path | Mapping[str, Any] | Config, settings: Mappi
         FileNotFoundError: there is no such config.
         ValueError: the file is not a config, or says nothing about a model.
     """
+    from mmengine.config import Config
+
     if isinstance(config, Config):
         loaded, source = config, config.filename
     elif isinstance(config, Mapping):

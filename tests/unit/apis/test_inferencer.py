@@ -2,6 +2,7 @@ import gc
 import http.server
 import json
 import logging
+import os
 import threading
 import weakref
 from pathlib import Path
@@ -619,6 +620,45 @@ class TestFiles:
         assert (tmp_path / 'out' / '2.png').read_text() == 'mine'
         plain(album, out_dir=tmp_path / 'out', overwrite=True)
         assert read_photo(tmp_path / 'out' / '2.png').size == (42, 60)
+
+    def test_that_are_empty_are_made_again(self, plain, album, tmp_path):
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out' / '2.png').touch()
+
+        statuses = [record['status'] for record in plain(album, out_dir=tmp_path / 'out')['predictions']]
+
+        assert statuses == ['done'] * 4
+
+    @pytest.mark.parametrize('suffix', ['png', 'jpg', 'tif', 'webp'])
+    def test_that_are_cut_short_are_not_taken_for_done(self, plain, album, tmp_path, suffix):
+        options = {'out_dir': tmp_path / 'out', 'suffix': suffix, 'on_error': 'collect'}
+        plain(album, **options)
+        cut = tmp_path / 'out' / f'2.{suffix}'
+        cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+
+        records = plain(album, **options)['predictions']
+
+        assert [record['status'] for record in records] == ['skipped', 'failed', 'skipped', 'skipped']
+        assert records[1]['reason'].endswith(f'{cut} exists, but is cut short; delete it, or overwrite it')
+
+    def test_what_a_killed_run_left_is_removed(self, plain, album, tmp_path):
+        (tmp_path / 'out').mkdir()
+        left = tmp_path / 'out' / f'.{"0" * 32}.tmp'
+        left.touch()
+        os.utime(left, (0, 0))
+
+        plain(album, out_dir=tmp_path / 'out')
+
+        assert sorted(path.name for path in left.parent.iterdir()) == ['1.png', '2.png', '3.png', '4.png']
+
+    def test_json_of_a_name_that_is_no_text_is_unicode(self, plain, tmp_path):
+        photo = tmp_path / os.fsdecode(b'caf\xe9.png')
+        write_photo(textured(), photo)
+
+        plain(photo, out_dir=tmp_path / 'out', save_json=True)
+
+        (written,) = (tmp_path / 'out').glob('*.json')
+        assert json.loads(written.read_text())['photo'].encode() == f'{tmp_path}/caf\\xe9.png'.encode()
 
     def test_beside_the_result_on_request(self, fused, tmp_path):
         fused(textured(), out_dir=tmp_path, show_instances=True, show_fusion=['3', 'up8'], save_json=True)

@@ -1,5 +1,6 @@
 """The steps here are stand-ins; `test_inferencer.py` runs the real ones."""
 
+import errno
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from insta_colorization.apis.jobs import Job
 from insta_colorization.apis.pipeline import Failures, Prepared, Steps, batches, convey
-from insta_colorization.imaging.photo import Photo
+from insta_colorization.imaging.photo import ImageWriteError, Photo
 from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.options import PaceOptions
 
@@ -124,6 +125,23 @@ def test_of_a_batch_that_fails_only_the_photo_at_fault_is_lost(step, caplog):
     assert [job.name for job, _ in done] == ['0', '2', '3']
     assert list(failures.reasons.values()) == ['1: odd photo']
     assert 'a batch of 4 photos failed and is done one by one: odd photo' in caplog.text
+
+
+@pytest.mark.parametrize('threads', [0, 2])
+def test_a_full_disk_ends_the_run_at_the_first_photo_that_meets_it(threads):
+    written = []
+
+    def write(job: Job, sample: object) -> None:
+        written.append(job)
+        try:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        except OSError as error:
+            raise ImageWriteError(f'cannot write {job.name}') from error
+
+    with pytest.raises(ImageWriteError, match='cannot write 0'):
+        list(convey(jobs(20), Log().steps(finish=write), PaceOptions(), threads, Failures(collect=True)))
+
+    assert len(written) <= 1 + threads * 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
+from insta_colorization.fileio.files import disk_is_full
 from insta_colorization.fileio.journal import Journal
 
 SETTINGS = {'detector': 'opencv', 'score_thr': 0.4}
@@ -101,3 +104,24 @@ def test_remove(tmp_path):
 
     assert not (tmp_path / 'parts').exists()
     journal.remove()
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with Journal(tmp_path, SETTINGS) as journal:
+        monkeypatch.setattr('os.fsync', full)
+        with pytest.raises(OSError, match=r'^cannot write .*rank0of1\.jsonl: No space left on device$') as refusal:
+            journal.append({'photo': 1})
+
+    assert disk_is_full(refusal.value)
+
+
+def test_records_are_on_the_disk_when_power_fails(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr('os.fsync', lambda handle: flushed.append(Path(os.readlink(f'/proc/self/fd/{handle}'))))
+
+    path = write(tmp_path / 'parts', 1)
+
+    assert flushed == [tmp_path, path, path]

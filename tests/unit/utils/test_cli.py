@@ -1,4 +1,8 @@
 import argparse
+import logging
+import os
+import signal
+import sys
 
 import pytest
 
@@ -139,3 +143,82 @@ def test_defaults_are_told_once():
     assert 'a; default: 1 2 ' in text
     assert text.count('default:') == 3
     assert '100 % of it; default: none' in text
+
+
+class TestSignals:
+    """In a process of its own, which `argv` None stands for."""
+
+    @pytest.fixture(autouse=True)
+    def _own_process(self, monkeypatch):
+        monkeypatch.setattr('sys.argv', ['tool'])
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        formatters = [(handler, handler.formatter) for handler in logging.getLogger().handlers]
+        errors = getattr(sys.stdout, 'errors', 'strict')
+        yield
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        for handler, formatter in formatters:
+            handler.setFormatter(formatter)
+        sys.stdout.reconfigure(errors=errors)
+
+    def tool(self, work, **settings) -> Command:
+        return Command('A tool.', lambda parser: None, lambda args: work(), 'stopped; go on', **settings)
+
+    @pytest.mark.parametrize(
+        ('number', 'status', 'line'),
+        [
+            (signal.SIGINT, 130, 'stopped; go on\n'),
+            (signal.SIGTERM, 143, 'stopped by SIGTERM; go on\n'),
+            (signal.SIGHUP, 129, 'stopped by SIGHUP; go on\n'),
+        ],
+    )
+    def test_tidy_up_and_say_so(self, number, status, line, capsys):
+        tidied = []
+
+        def work() -> None:
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                tidied.append(True)
+
+        assert self.tool(work)() == status
+        assert tidied
+        assert capsys.readouterr().err == line
+
+    def test_that_a_library_turns_into_an_error(self, capsys):
+        def work() -> None:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException:
+                raise SyntaxError('Failed to format the config file') from None
+
+        assert self.tool(work)() == 130
+        assert capsys.readouterr().err == 'stopped; go on\n'
+
+    def test_wait_until_the_imports_are_done(self, tmp_path, monkeypatch, capsys):
+        module = 'import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nwhole = True\n'
+        (tmp_path / 'interrupted_import.py').write_text(module)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        ran = []
+
+        assert self.tool(lambda: ran.append(1), imports=('interrupted_import',))() == 143
+        assert sys.modules.pop('interrupted_import').whole
+        assert ran == []
+
+    def test_that_are_ignored_stay_ignored(self):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+
+        assert self.tool(lambda: os.kill(os.getpid(), signal.SIGHUP))() == 0
+
+    def test_afterwards_end_the_process_without_a_traceback(self):
+        assert self.tool(lambda: 0)() == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    def test_names_that_are_no_text_can_be_printed(self, capfd):
+        with open(os.dup(1), 'w', encoding='ascii', errors='strict') as stdout:
+            original, sys.stdout = sys.stdout, stdout
+            try:
+                assert self.tool(lambda: print('Straße caf\udce9.jpg'))() == 0
+            finally:
+                sys.stdout = original
+        assert capfd.readouterr().out == 'Stra\\xdfe caf\\udce9.jpg\n'

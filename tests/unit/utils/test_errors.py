@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from insta_colorization.imaging.photo import ImageReadError
-from insta_colorization.utils.errors import sentence
+from insta_colorization.utils.errors import as_unicode, sentence
 
 
 @pytest.mark.parametrize(
@@ -15,3 +17,11 @@ from insta_colorization.utils.errors import sentence
 )
 def test_an_error_is_one_line(error, text):
     assert sentence(error) == text
+
+
+def test_an_error_cannot_steer_the_terminal():
+    assert sentence(ValueError('cannot read \x1b[2J\udce9\n.jpg')) == r'cannot read \x1b[2J\udce9 .jpg'
+
+
+def test_names_as_unicode():
+    assert as_unicode(os.fsdecode(b'caf\xe9 \xc3\xa9.jpg')) == 'caf\\xe9 é.jpg'
