@@ -18,5 +18,5 @@ def printable(text: str) -> str:
 
 
 def as_unicode(name: str) -> str:
-    r"""The name of a file whose bytes that are not UTF-8 are spelt out, `caf\xe9.jpg`."""
+    r"""The name of a file whose bytes that are not UTF-8 are spelt out, `M\xfcnchen.jpg`."""
     return os.fsencode(name).decode('utf-8', 'backslashreplace')

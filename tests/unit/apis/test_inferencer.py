@@ -652,13 +652,13 @@ class TestFiles:
         assert sorted(path.name for path in left.parent.iterdir()) == ['1.png', '2.png', '3.png', '4.png']
 
     def test_json_of_a_name_that_is_no_text_is_unicode(self, plain, tmp_path):
-        photo = tmp_path / os.fsdecode(b'caf\xe9.png')
+        photo = tmp_path / os.fsdecode(b'M\xfcnchen.png')
         write_photo(textured(), photo)
 
         plain(photo, out_dir=tmp_path / 'out', save_json=True)
 
         (written,) = (tmp_path / 'out').glob('*.json')
-        assert json.loads(written.read_text())['photo'].encode() == f'{tmp_path}/caf\\xe9.png'.encode()
+        assert json.loads(written.read_text())['photo'].encode() == f'{tmp_path}/M\\xfcnchen.png'.encode()
 
     def test_beside_the_result_on_request(self, fused, tmp_path):
         fused(textured(), out_dir=tmp_path, show_instances=True, show_fusion=['3', 'up8'], save_json=True)

@@ -218,7 +218,7 @@ class TestSignals:
         with open(os.dup(1), 'w', encoding='ascii', errors='strict') as stdout:
             original, sys.stdout = sys.stdout, stdout
             try:
-                assert self.tool(lambda: print('Straße caf\udce9.jpg'))() == 0
+                assert self.tool(lambda: print('Straße M\udcfcnchen.jpg'))() == 0
             finally:
                 sys.stdout = original
-        assert capfd.readouterr().out == 'Stra\\xdfe caf\\udce9.jpg\n'
+        assert capfd.readouterr().out == 'Stra\\xdfe M\\udcfcnchen.jpg\n'

@@ -24,4 +24,4 @@ def test_an_error_cannot_steer_the_terminal():
 
 
 def test_names_as_unicode():
-    assert as_unicode(os.fsdecode(b'caf\xe9 \xc3\xa9.jpg')) == 'caf\\xe9 é.jpg'
+    assert as_unicode(os.fsdecode(b'M\xfcnchen \xc3\xa9.jpg')) == 'M\\xfcnchen é.jpg'
