@@ -6,9 +6,9 @@ IMG ?=
 # albumentations would ask the network for its newest version at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-unit lint format docs env core-env
+.PHONY: demo test test-unit lint format docs light-env env core-env
 
-demo: env
+demo: light-env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
 
 test: core-env
@@ -30,6 +30,9 @@ format: env
 # The pages and the API from docstrings, into docs/_build/docs/index.html; a broken reference is an error.
 docs: env
 	$(PYTHON) -m sphinx -q -W --keep-going -c docs . docs/_build
+
+light-env:
+	@tools/setup_env.sh light
 
 env:
 	@tools/setup_env.sh

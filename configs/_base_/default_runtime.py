@@ -1,13 +1,4 @@
 default_scope = 'insta_colorization'
-custom_imports = dict(
-    imports=[
-        'insta_colorization.models',
-        'insta_colorization.datasets',
-        'insta_colorization.evaluation',
-        'insta_colorization.engine',
-    ],
-    allow_failed_imports=False,
-)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),

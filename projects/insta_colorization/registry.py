@@ -1,53 +1,67 @@
-"""Child registries of MMagic's, under the scope `insta_colorization`.
+"""Child registries of MMagic's, or of MMEngine's where MMagic does not import, under the scope `insta_colorization`.
 
-MMagic's registries import the whole of `mmagic.models` at their first look-up. A child finds our types before
-it asks its parent, so that zoo stays asleep unless a config names one of its types (`mmagic.X`). MMEngine
-resolves a scope by importing `<scope>.registry`, so the scope must equal the package's name.
+MMagic's registries import the whole of `mmagic.models` at their first look-up. A child finds our types before it asks
+its parent, so that zoo stays asleep unless a config names one of its types (`mmagic.X`). MMagic 1.2 refuses mmcv from
+2.2 on, and so that of the forks; only its own types are missing then. MMEngine resolves a scope by importing
+`<scope>.registry`, so the scope must equal the package's name.
 """
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
-import mmengine.registry as mmengine
-from mmengine.registry import Registry
-
 try:
-    import mmagic.registry as mmagic
-except (ImportError, AssertionError) as error:  # it asserts the version of mmcv
+    import mmengine.registry as mmengine
+except ModuleNotFoundError as error:
     raise ImportError(
-        f"MMagic's registries need mmcv 2.1 ({error}): pip install mmcv-lite==2.1.0, or mmcv 2.1 with its compiled ops "
-        'for the detectors of mmdet (docs/get_started.md)'
+        f'insta_colorization needs MMEngine ({error}): pip install "insta_colorization[lite]", or a fork of it '
+        '(docs/get_started.md)'
     ) from error
+from mmengine.registry import Registry
 
 SCOPE = 'insta_colorization'
 
 
-def _child(parent: Registry, *modules: str) -> Registry:
+def _parents() -> ModuleType:
+    """MMagic's registries if it imports: it asserts the versions of mmcv and MMEngine."""
+    try:
+        import mmagic.registry
+    except (ImportError, AssertionError):
+        return mmengine
+    return mmagic.registry
+
+
+_PARENTS = _parents()
+_OF_MMENGINE = {'EVALUATORS': 'EVALUATOR'}  # names that differ there
+
+
+def _child(name: str, *modules: str) -> Registry:
+    parent = getattr(_PARENTS, name, None) or getattr(mmengine, _OF_MMENGINE.get(name, name))
     locations = [f'{SCOPE}.{module}' for module in modules]
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
-MODELS = _child(mmagic.MODELS, 'models', 'detectors', 'evaluation.baselines')
-DATASETS = _child(mmagic.DATASETS, 'datasets')
-TRANSFORMS = _child(mmagic.TRANSFORMS, 'datasets')
-DATA_SAMPLERS = _child(mmagic.DATA_SAMPLERS, 'datasets')
-METRICS = _child(mmagic.METRICS, 'evaluation.metrics')
-HOOKS = _child(mmagic.HOOKS, 'engine.hooks')
-OPTIM_WRAPPERS = _child(mmagic.OPTIM_WRAPPERS, 'engine.optim_wrapper')
-LOOPS = _child(mmagic.LOOPS, 'engine.loops')
+MODELS = _child('MODELS', 'models', 'detectors', 'evaluation.baselines')
+DATASETS = _child('DATASETS', 'datasets')
+TRANSFORMS = _child('TRANSFORMS', 'datasets')
+DATA_SAMPLERS = _child('DATA_SAMPLERS', 'datasets')
+METRICS = _child('METRICS', 'evaluation.metrics')
+HOOKS = _child('HOOKS', 'engine.hooks')
+OPTIM_WRAPPERS = _child('OPTIM_WRAPPERS', 'engine.optim_wrapper')
+LOOPS = _child('LOOPS', 'engine.loops')
 
 # We add nothing to these, but under our scope MMEngine looks for a child of each and warns when there is none.
-OPTIMIZERS = _child(mmagic.OPTIMIZERS)
-OPTIM_WRAPPER_CONSTRUCTORS = _child(mmagic.OPTIM_WRAPPER_CONSTRUCTORS)
-PARAM_SCHEDULERS = _child(mmagic.PARAM_SCHEDULERS)
-MODEL_WRAPPERS = _child(mmagic.MODEL_WRAPPERS)
-WEIGHT_INITIALIZERS = _child(mmagic.WEIGHT_INITIALIZERS)
-LOG_PROCESSORS = _child(mmagic.LOG_PROCESSORS)
-VISUALIZERS = _child(mmagic.VISUALIZERS)
-VISBACKENDS = _child(mmagic.VISBACKENDS)
-EVALUATORS = _child(mmagic.EVALUATORS)
-RUNNERS = _child(mmagic.RUNNERS)
-FUNCTIONS = _child(mmengine.FUNCTIONS)
+OPTIMIZERS = _child('OPTIMIZERS')
+OPTIM_WRAPPER_CONSTRUCTORS = _child('OPTIM_WRAPPER_CONSTRUCTORS')
+PARAM_SCHEDULERS = _child('PARAM_SCHEDULERS')
+MODEL_WRAPPERS = _child('MODEL_WRAPPERS')
+WEIGHT_INITIALIZERS = _child('WEIGHT_INITIALIZERS')
+LOG_PROCESSORS = _child('LOG_PROCESSORS')
+VISUALIZERS = _child('VISUALIZERS')
+VISBACKENDS = _child('VISBACKENDS')
+EVALUATORS = _child('EVALUATORS')
+RUNNERS = _child('RUNNERS')
+FUNCTIONS = _child('FUNCTIONS')
 
 
 def build_model(cfg: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What tools/setup_env.sh says on a machine that lacks what it needs, before it downloads anything."""
+"""What tools/setup_env.sh does and says, with a Python that only notes what pip was asked for."""
 
 import os
 import shutil
@@ -7,7 +7,22 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ('bash', 'dirname', 'sha256sum', 'cat', 'mkdir')
+COMMANDS = ('bash', 'dirname', 'sha256sum', 'cat', 'cp', 'mkdir', 'nproc', 'rm')
+# The environment's pip notes its arguments in `pip.log` and fails where they hold the word in `fails_at`; mmcv has ops
+# once pip was asked for mmcv itself.
+PYTHON = r"""
+case "$*" in
+  *'-m venv'*) mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
+  *'-m pip --version'*) ;;
+  *'-m pip'*)
+    echo "$*" >>pip.log
+    [ ! -e fails_at ] || [[ "$*" != *"$(cat fails_at)"* ]]
+    ;;
+  *'import mmcv.ops'*) [[ "$(cat pip.log 2>/dev/null)" == *requirements/mim.txt* ]] ;;
+  *sysconfig*) echo headers ;;
+  *version_info*) echo 3.12 ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -30,9 +45,26 @@ def add_command(bin_folder: Path, name: str, script: str) -> None:
     command.chmod(0o755)
 
 
-def set_up(checkout: Path, bin_folder: Path) -> subprocess.CompletedProcess:
+@pytest.fixture
+def complete_machine(machine):
+    """One with Python 3.12, its headers and a compiler."""
+    checkout, bin_folder = machine
+    add_command(bin_folder, 'python3.12', PYTHON)
+    for compiler in ('gcc', 'g++'):
+        add_command(bin_folder, compiler, 'exit 0')
+    (checkout / 'headers').mkdir()
+    (checkout / 'headers' / 'Python.h').touch()
+    return checkout, bin_folder
+
+
+def asked_of_pip(checkout: Path) -> str:
+    log = checkout / 'pip.log'
+    return log.read_text() if log.exists() else ''
+
+
+def set_up(checkout: Path, bin_folder: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        ['tools/setup_env.sh'],
+        ['tools/setup_env.sh', *words],
         cwd=checkout,
         env={**os.environ, 'PATH': str(bin_folder)},
         capture_output=True,
@@ -53,7 +85,7 @@ def test_without_any_python(machine):
 def test_other_pythons_are_named_and_a_shim_that_fails_is_passed_over(machine):
     checkout, bin_folder = machine
     add_command(bin_folder, 'python3.11', 'echo "no such version" >&2; exit 127')
-    add_command(bin_folder, 'python3', 'echo 3.9; exit 1')
+    add_command(bin_folder, 'python3', 'echo 3.13; exit 1')
     add_command(bin_folder, 'python', 'echo 2.7; exit 1')
 
     done = set_up(checkout, bin_folder)
@@ -61,7 +93,7 @@ def test_other_pythons_are_named_and_a_shim_that_fails_is_passed_over(machine):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         'Python 3.11 or 3.12 is needed; found among python3.11, python3.12, python3 and python: '
-        'python3 is 3.9, python is 2.7.'
+        'python3 is 3.13, python is 2.7.'
     ]
 
 
@@ -85,3 +117,120 @@ def test_without_the_headers_of_python(machine):
 
     assert done.returncode == 1
     assert '/nowhere/Python.h does not exist' in done.stderr
+
+
+def test_help_explains_and_changes_nothing(complete_machine):
+    checkout, _ = complete_machine
+
+    done = set_up(*complete_machine, '--help')
+
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'light' in done.stdout
+    assert not (checkout / '.venv').exists()
+
+
+@pytest.mark.parametrize(
+    ('words', 'complaint'),
+    [
+        (['tests'], "The environment must be light, full or core, but got 'tests'."),
+        (['light', 'full'], 'tools/setup_env.sh takes one word, but got 2: light full'),
+    ],
+)
+def test_unknown_words_change_nothing(complete_machine, words, complaint):
+    checkout, _ = complete_machine
+
+    done = set_up(*complete_machine, *words)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == complaint
+    assert not (checkout / '.venv').exists()
+
+
+def test_a_photo_can_be_coloured_without_a_compiler(machine):
+    checkout, bin_folder = machine
+    add_command(bin_folder, 'python3.12', PYTHON)
+
+    done = set_up(checkout, bin_folder, 'light')
+
+    assert (done.returncode, done.stderr) == (0, '')
+    asked = asked_of_pip(checkout)
+    assert 'requirements/lite.txt' in asked
+    assert not [word for word in ('mim.txt', 'mmdet', 'detectors.txt', 'build.txt') if word in asked]
+
+
+@pytest.mark.parametrize('order', [('light', 'full'), ('full', 'light')])
+def test_both_environments_in_either_order(complete_machine, order):
+    checkout, _ = complete_machine
+
+    for level in order:
+        assert set_up(*complete_machine, level).returncode == 0
+    before = asked_of_pip(checkout)
+    again = [set_up(*complete_machine, level).stdout for level in ('light', 'full')]
+
+    assert again == ['', '']
+    assert asked_of_pip(checkout) == before
+    assert before.count('requirements/mim.txt') == 1
+    if order == ('light', 'full'):
+        # Its modules lie in the folder of those of the compiled one.
+        assert before.index('uninstall') < before.index('requirements/mim.txt')
+    else:
+        assert 'requirements/lite.txt' not in before
+
+
+@pytest.mark.parametrize('step', ['build.txt', 'detectors.txt', 'requirements/mim.txt', '-e .'])
+@pytest.mark.parametrize('then', ['light', 'full'])
+def test_a_setup_that_was_cut_off_goes_on(complete_machine, step, then):
+    checkout, _ = complete_machine
+    set_up(*complete_machine, 'light')
+    (checkout / 'fails_at').write_text(step)
+    cut_off = set_up(*complete_machine, 'full')
+    (checkout / 'fails_at').unlink()
+
+    done = set_up(*complete_machine, then)
+
+    assert cut_off.returncode != 0
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'is ready' in done.stdout
+
+
+def test_a_folder_with_spaces(complete_machine, tmp_path):
+    checkout, bin_folder = complete_machine
+    spaced = checkout.rename(tmp_path / 'my checkout')
+
+    assert set_up(spaced, bin_folder, 'full').returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root writes everywhere')
+def test_a_checkout_that_cannot_be_written(complete_machine):
+    checkout, bin_folder = complete_machine
+    checkout.chmod(0o555)
+
+    done = set_up(checkout, bin_folder, 'light')
+
+    assert done.stderr.splitlines() == [f'{checkout}/.venv cannot be written, so it cannot hold the environment.']
+
+
+def test_a_place_that_cannot_hold_the_environment(complete_machine):
+    checkout, bin_folder = complete_machine
+    (checkout / '.venv').touch()
+
+    done = set_up(checkout, bin_folder, 'light')
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f'{checkout}/.venv cannot be written, so it cannot hold the environment.']
+
+
+@pytest.mark.parametrize('version', ['3.10', '3.13'])
+def test_an_environment_of_another_python_is_not_used(complete_machine, version):
+    checkout, bin_folder = complete_machine
+    set_up(checkout, bin_folder, 'light')
+    other = f'case "$*" in *version_info*) echo {version}; exit 1 ;; esac'
+    add_command(checkout / '.venv' / 'bin', 'python', other)
+    (checkout / '.venv' / '.light').unlink()
+
+    done = set_up(checkout, bin_folder, 'light')
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        '.venv holds another Python than 3.11 or 3.12; remove the folder and run the command again.'
+    ]

@@ -45,15 +45,42 @@ def test_the_scope_is_the_packages_name():
     assert {registry.scope for registry in vars(ours).values() if isinstance(registry, Registry)} >= {SCOPE}
 
 
-@pytest.mark.parametrize('fault', ["sys.modules['mmcv'] = None", "import mmcv; mmcv.__version__ = '2.2.0'"])
-def test_mmcv_that_lacks_is_named_with_its_install_command(fault):
-    code = f'import sys; {fault}; import insta_colorization; import insta_colorization.registry'
+def run(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
 
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+
+@pytest.mark.parametrize(
+    'fault',
+    [
+        pytest.param("sys.modules['mmagic'] = None", id='no-mmagic'),
+        pytest.param("import mmcv; mmcv.__version__ = '2.3.6'", id='an-mmcv-that-mmagic-refuses'),
+    ],
+)
+def test_without_mmagic_the_registries_are_children_of_mmengines(fault):
+    code = (
+        f'import sys; {fault}\nfrom insta_colorization.registry import METRICS, MODELS, build_model\n'
+        "model = build_model({'type': 'ColorizationBackbone', 'width': 1 / 16})\n"
+        "print(type(model).__name__, MODELS.parent.scope, METRICS.get('PSNR').__module__)"
+    )
+
+    done = run(code)
+
+    assert done.stdout.split() == ['ColorizationBackbone', 'mmengine', 'insta_colorization.evaluation.metrics.psnr']
+
+
+@pytest.mark.parametrize(
+    ('package', 'module', 'needs'),
+    [
+        ('mmengine', 'registry', 'insta_colorization needs MMEngine ('),
+        ('mmcv', 'datasets', 'datasets and transforms need mmcv ('),
+    ],
+)
+def test_a_package_that_lacks_is_named_with_its_install_command(package, module, needs):
+    done = run(f"import sys; sys.modules['{package}'] = None; import insta_colorization.{module}")
 
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: MMagic's registries need mmcv 2.1 (")
-    assert 'pip install mmcv-lite==2.1.0' in last
+    assert last.startswith(f'ImportError: {needs}')
+    assert 'pip install' in last
 
 
 @pytest.mark.parametrize(
