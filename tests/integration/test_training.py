@@ -50,7 +50,7 @@ class TestRecipes:
         cfg = Config.fromfile(path)
         for network in ('image_net', 'instance_net', 'fusion_net'):
             if network in cfg.model:
-                cfg.model[network].width = TINY
+                cfg.model[network].get('backbone', cfg.model[network]).width = TINY
 
         model = build_model(cfg.model).eval()
 
@@ -113,6 +113,9 @@ class TestRecipes:
             ('insta_full_photos_w025_128x128', 'insta_full_photos_w025_64x64'),
             ('insta_instance_photos_w025_128x128', 'insta_full_photos_w025_128x128'),
             ('insta_fusion_photos_w025_128x128', 'insta_instance_photos_w025_128x128'),
+            ('insta_full_lite_tuned_128x128', 'insta_full_lite_128x128'),
+            ('insta_instance_lite_128x128', 'insta_full_lite_tuned_128x128'),
+            ('insta_fusion_lite_128x128', 'insta_instance_lite_128x128'),
         ],
     )
     def test_the_small_recipes_follow_each_other(self, recipe, start):

@@ -21,7 +21,7 @@ from .safe_load import CheckpointError
 
 StateDict = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
-Sizes = Mapping[str, float]
+Sizes = Mapping[str, float | str]
 
 FAMILIES = Registry('checkpoint family', scope=SCOPE, locations=[f'{SCOPE}.models'])
 # What a config's model says about training alone.
@@ -107,8 +107,8 @@ class Family:
         """Config of a network of these sizes, with at least its type."""
         raise NotImplementedError
 
-    def measure(self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]) -> dict[str, float]:
-        """A network's sizes, such as `width`, from the shapes of its entries.
+    def measure(self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]) -> dict[str, float | str]:
+        """A network's sizes, such as `width`, from the shapes of its entries; or names of parts that only some have.
 
         `shape_of` tells an entry's shape in the file by our name of it within the network; None where there is none.
         """
@@ -157,7 +157,7 @@ class Family:
         held = dict.fromkeys(name.split('.', 1)[0] for name in names)
         return tuple(dict.fromkeys(name for name in (*self.networks, *held) if name in held))
 
-    def sizes_of(self, network: str, shapes: Shapes) -> dict[str, float]:
+    def sizes_of(self, network: str, shapes: Shapes) -> dict[str, float | str]:
         """A network's sizes from {our name: shape}."""
         return self.measure(network, lambda name: shapes.get(f'{network}.{name}'))
 
@@ -219,7 +219,7 @@ class Checkpoint:
     state_dict: StateDict = field(repr=False)
     family: Family
     networks: tuple[str, ...]
-    sizes: dict[str, float]
+    sizes: dict[str, float | str]
     layout: str
     path: Path
     metadata: dict[str, str] = field(default_factory=dict)
@@ -233,7 +233,7 @@ class Checkpoint:
     def summary(self) -> str:
         """Its networks and their sizes in words."""
         return ', '.join(
-            [*self.networks, *(f'{size.replace("_", " ")} {value:g}' for size, value in self.sizes.items())]
+            [*self.networks, *(f'{size.replace("_", " ")} {_shown(value)}' for size, value in self.sizes.items())]
         )
 
 
@@ -257,7 +257,7 @@ def _made(family: type[Family]) -> Family:
 
 
 @cache
-def _shapes(family: Family, network: str, sizes: tuple[tuple[str, float], ...]) -> Shapes:
+def _shapes(family: Family, network: str, sizes: tuple[tuple[str, float | str], ...]) -> Shapes:
     with torch.device('meta'):
         return shapes_of(build_model(family.network_cfg(network, dict(sizes))).state_dict())
 
@@ -345,7 +345,7 @@ def _held(
     return family, layout, tuple(part for part, prefix in prefixes if any(name.startswith(prefix) for name in entries))
 
 
-def common_sizes(sizes: Mapping[str, Mapping[str, float]], source: str | Path) -> dict[str, float]:
+def common_sizes(sizes: Mapping[str, Sizes], source: str | Path) -> dict[str, float | str]:
     """The sizes of all of a file's networks, from {network: its sizes}.
 
     Raises:
@@ -355,7 +355,7 @@ def common_sizes(sizes: Mapping[str, Mapping[str, float]], source: str | Path) -
     for size in common:
         values = {network: own[size] for network, own in sizes.items() if size in own}
         if len(set(values.values())) > 1:
-            listed = ', '.join(f'{network} {value:g}' for network, value in values.items())
+            listed = ', '.join(f'{network} {_shown(value)}' for network, value in values.items())
             raise CheckpointError(f'the networks of {source} are of different {size}s: {listed}')
     return common
 
@@ -390,7 +390,7 @@ def require_fit(shapes: Shapes, weights: Mapping[str, Any], source: str, model: 
         here, there = family.sizes_of(network, shapes_of(weights)), family.sizes_of(network, shapes)
         for size in [size for size in here if here[size] != there[size]]:
             raise CheckpointError(
-                f'{network} of {source} has {size} {here[size]:g}, but that of {model} has {there[size]:g}'
+                f'{network} of {source} has {size} {_shown(here[size])}, but that of {model} has {_shown(there[size])}'
             )
     missing = [name for name in shapes if name not in weights and not name.endswith('num_batches_tracked')]
     unknown = [name for name in weights if name not in shapes]
@@ -414,6 +414,10 @@ def _misfits(
     ]
     kinds = {'lacks': [spelled[name] for name in missing], 'has unknown': unknown, 'has misshapen': misshapen}
     return '; it '.join(f'{kind} {_first(names)}' for kind, names in kinds.items() if names)
+
+
+def _shown(size: float | str) -> str:
+    return size if isinstance(size, str) else f'{size:g}'
 
 
 def _first(names: Iterable[str], count: int = 3) -> str:

@@ -233,7 +233,9 @@ def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None, copi
         from safetensors.torch import save
 
         distinct = {name: value for name, value in entries.items() if not _is_copy(name, entries, copies)}
-        shared = ', '.join(f'{copy}.* that are equal to {origin}.*' for copy, origin in copies.items())
+        held = {name.split('.', 1)[0] for name in entries}
+        named = {copy: origin for copy, origin in copies.items() if copy in held}
+        shared = ', '.join(f'{copy}.* that are equal to {origin}.*' for copy, origin in named.items())
         said = {STORED_ONCE: shared} if len(distinct) < len(entries) else {}
         # Not its `save_file`, whose files nobody but their owner may read.
         data = save(distinct, metadata={**(metadata or {}), **said} or None)

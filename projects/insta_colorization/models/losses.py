@@ -41,7 +41,8 @@ class HuberLoss(nn.Module):
         """The loss, a scalar; see the module's docstring for the arguments."""
         error = F.smooth_l1_loss(ab.float(), target, beta=self.beta, reduction='none').sum(dim=1)
         if self.chroma_weight:
-            weight = 1 + self.chroma_weight * target.norm(dim=1)
+            # Not `target.norm(dim=1)`, which is fifty times as slow on a CPU.
+            weight = 1 + self.chroma_weight * torch.hypot(target[:, 0], target[:, 1])
             error = error * weight / weight.mean()
         return self.loss_weight * error.mean()
 

@@ -106,16 +106,18 @@ class Canvas:
 
     - An instance's map is padded with 0, not with minus infinity: inside *another* instance's box it still takes a
       share of the softmax, with a zero feature. So before any instance is added, `mass` is the log of how many are
-      padded there, and `mean` is zero.
+      padded there, and `mean` is zero. Without `padded` it is minus infinity: nobody has a share there.
     - Where no box covers a cell the image's weight gets +100 000, so the image's feature passes unchanged.
 
     Args:
         grid: where the instances lie.
         record: whether to keep all weights, for `shares`.
+        padded: whether instances take a share outside of their own boxes.
     """
 
-    def __init__(self, grid: Grid, record: bool = False) -> None:
+    def __init__(self, grid: Grid, record: bool = False, padded: bool = True) -> None:
         self.grid = grid
+        self.padded = padded
         self.mass: dict[int, Tensor] = {}
         self.mean: dict[int, Tensor] = {}
         self.count = 0
@@ -151,6 +153,8 @@ class Canvas:
             shape = (1, crop.shape[1], *absent.shape[1:])
             mean = torch.empty(shape, dtype=crop.dtype, device=crop.device, memory_format=layout)
             self.mass[image], self.mean[image] = absent.to(weight_type, copy=True), mean.zero_()[0]
+            if not self.padded:
+                self.mass[image].fill_(float('-inf'))
         return self.mass[image], self.mean[image]
 
     def blend(self, feature: Tensor, image_weights: Tensor) -> Tensor:
@@ -197,17 +201,17 @@ class Canvas:
         for number, (place, weight) in enumerate(zip(self.grid.places, self.recorded, strict=True)):
             window = self.grid.windows[place.image]
             total = self.total(place.image, self.image_weights)
-            padded = torch.zeros_like(total)
-            padded[place.cells] = weight
-            instances[number][window] = (padded - total).exp()
+            weights = torch.full_like(total, 0 if self.padded else float('-inf'))
+            weights[place.cells] = weight
+            instances[number][window] = (weights - total).exp()
         return images, instances
 
 
 class GradientCanvas(Canvas):
     """A canvas for training: keeps all instances, because the backward pass reads them."""
 
-    def __init__(self, grid: Grid, record: bool = False) -> None:
-        super().__init__(grid, record)
+    def __init__(self, grid: Grid, record: bool = False, padded: bool = True) -> None:
+        super().__init__(grid, record, padded)
         self.crops: list[Tensor] = []
         self.weights: list[Tensor] = []
 
@@ -220,7 +224,7 @@ class GradientCanvas(Canvas):
         """`Canvas.blend`, but into a new tensor."""
         if not self.crops:
             return feature
-        canvas = Canvas(self.grid)
+        canvas = Canvas(self.grid, padded=self.padded)
         crops = self.crops[0] if len(self.crops) == 1 else torch.cat(self.crops)
         blended = _Blend.apply(canvas, feature, image_weights, crops, *self.weights)
         self.mass = canvas.mass

@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 from insta_colorization.checkpoints import FAMILIES, Checkpoint, Family, Layout, TrainingStage
-from insta_colorization.models.backbones.lite import BOTTLENECK, STEM_CHANNELS
+from insta_colorization.checkpoints.families import Sizes
+from insta_colorization.models.backbones.lite import BOTTLENECK, ENCODER, STEM_CHANNELS, UPS
 from insta_colorization.models.decoders import default_decoder
+from insta_colorization.registry import SCOPE
 
 PUBLISHED_FILES = {'image_net': 'latest_net_GComp', 'instance_net': 'latest_net_G', 'fusion_net': 'latest_net_GF'}
 MMAGIC_PREFIXES = {'image_net': 'image_model.', 'instance_net': 'instance_model.', 'fusion_net': 'fusion_model.'}
@@ -97,16 +99,17 @@ class InstaFamily(Family):
     )
     # Stage 3 trains few rows of the fusion network; the others stay the full-image network's.
     copies = {'fusion_net': 'image_net'}
+    backbone = 'ColorizationBackbone'
 
-    def network_cfg(self, network: str, sizes: Mapping[str, float]) -> dict[str, Any]:  # noqa: D102
+    def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
         if network != 'fusion_net':
-            return {'type': 'ColorizationBackbone', 'width': sizes['width']}
+            return {'type': self.backbone, 'width': sizes['width']}
         fusion = {'inner_channels': int(sizes['inner_channels'])}
         return {'type': 'FusionNetwork', 'width': sizes['width'], 'fusion': fusion}
 
     def measure(  # noqa: D102
         self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]
-    ) -> dict[str, float]:
+    ) -> dict[str, float | str]:
         low, high, exact = 0.0, float('inf'), 1.0
         for row, published in _CHANNELS.items():
             if shape := shape_of(f'stages.{row}.0.weight'):
@@ -131,32 +134,55 @@ class InstaFamily(Family):
         decoder = default_decoder(model_cfg.get('decoder'), model_cfg.get('presets'))
         return {'decoder': json.dumps(decoder), 'mask_centre': str(model_cfg.get('mask_centre', 0.5))}
 
+    def model_cfg(self, checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Family.model_cfg`; raises `ValueError` also where the config's backbone is another family's."""
+        kind = str(model_cfg.get('image_net', {}).get('type', self.backbone)).removeprefix(f'{SCOPE}.')
+        if kind in {InstaFamily.backbone, LiteFamily.backbone} - {self.backbone}:
+            raise ValueError(
+                f"the config's image_net is a {kind}, but {checkpoint.path} holds the weights of a {self.backbone}"
+            )
+        return super().model_cfg(checkpoint, model_cfg)
+
 
 _LITE = {'encoder.stem.0.weight': (STEM_CHANNELS, 3, 3, 3), 'bottleneck.weight': (None, None, 1, 1)}
+_LITE_ROWS = (*ENCODER, *(up.row for up in UPS))
 
 
 @FAMILIES.register_module()
 class LiteFamily(InstaFamily):
-    """Full-image and instance network on the light backbone, in our names only."""
+    """The three networks on the light backbone, in our names only; the last has fusions at some of its rows."""
 
     name = 'insta-lite'
-    signatures = {'image_net': _LITE, 'instance_net': _LITE}
-    stages = InstaFamily.stages[:2]
+    # Which rows fuse varies, so all three have the same signature; their prefixes tell them apart.
+    signatures = dict.fromkeys(NETWORKS, _LITE)
     published = ()
-    copies = {'instance_net': 'image_net'}
+    # Stages 2 and 3 leave the encoder as it is.
+    copies = {'instance_net': 'image_net', 'fusion_net': 'image_net'}
+    backbone = 'LiteBackbone'
 
-    def network_cfg(self, network: str, sizes: Mapping[str, float]) -> dict[str, Any]:  # noqa: D102
+    def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
         # The checkpoint fills the encoder: the package with the pretrained one is for training alone.
-        return {
-            'type': 'LiteBackbone',
-            'width': sizes['width'],
-            'encoder': {'type': 'EfficientNetLite', 'pretrained': False},
-        }
+        encoder = {'type': 'EfficientNetLite', 'pretrained': False}
+        backbone = {'type': self.backbone, 'width': sizes['width'], 'encoder': encoder}
+        if network != 'fusion_net':
+            return backbone
+        fusion = {'inner_channels': int(sizes['inner_channels'])}
+        cfg: dict[str, Any] = {'type': 'FusionNetwork', 'backbone': backbone, 'fusion': fusion}
+        # Where every row has a fusion, the config says which of them run.
+        return cfg if sizes['fused'] == ' '.join(_LITE_ROWS) else {**cfg, 'fused': str(sizes['fused']).split()}
 
     def measure(  # noqa: D102
         self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]
-    ) -> dict[str, float]:
-        return {'width': (shape_of('bottleneck.weight') or (BOTTLENECK,))[0] / BOTTLENECK}
+    ) -> dict[str, float | str]:
+        width = (shape_of('bottleneck.weight') or (BOTTLENECK,))[0] / BOTTLENECK
+        if network != 'fusion_net':
+            return {'width': width}
+        inner = {row: shape[0] for row in _LITE_ROWS if (shape := shape_of(f'fusions.{row}.crop_weight.0.bias'))}
+        return {'width': width, 'inner_channels': next(iter(inner.values()), 16), 'fused': ' '.join(inner)}
+
+    def model_cfg(self, checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> dict[str, Any]:  # noqa: D102
+        # What stage 3 trains by default are rows of the published backbone.
+        return {**super().model_cfg(checkpoint, model_cfg), 'trainable': ()}
 
     def settings(self, checkpoint: Checkpoint) -> dict[str, float]:  # noqa: D102
         return {}

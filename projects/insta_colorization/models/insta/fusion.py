@@ -46,6 +46,8 @@ class InstanceFusion(BaseModule):
         feather: the part of a box's side along which an instance fades in from its edges, except where that is the
             photo's edge: exp(w) in Equation 1 is multiplied by a ramp from 0 to 1. 0 is the paper's, where a box's
             edge can be seen in an even background.
+        padded: whether an instance takes a share, with a zero feature, in the boxes of the others, as in the published
+            code; else a blend of features is as strong as they are from the start.
         init_cfg: MMEngine's initialization settings.
 
     Raises:
@@ -62,18 +64,20 @@ class InstanceFusion(BaseModule):
         channels: int,
         inner_channels: int = 16,
         feather: float = 0.0,
+        padded: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         if not 0 <= feather <= 0.5:
             raise ValueError(f'feather must be a part of a side in [0, 0.5], but got {feather}')
         super().__init__(init_cfg)
         self.feather = feather
+        self.padded = padded
         self.crop_weight = weight_net(channels, inner_channels)
         self.image_weight = weight_net(channels, inner_channels)
 
     def start(self, grid: Grid) -> Canvas:
         """A canvas for the instances of a batch; one that backward passes go through if gradients are on."""
-        return (GradientCanvas if torch.is_grad_enabled() else Canvas)(grid, self.record)
+        return (GradientCanvas if torch.is_grad_enabled() else Canvas)(grid, self.record, self.padded)
 
     def add(self, canvas: Canvas, crops: Tensor) -> None:
         """Adds the features (r, C, h, w) of the next r instances' crops."""

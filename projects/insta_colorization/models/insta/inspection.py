@@ -1,27 +1,31 @@
 """Where each instance counted: the weights of the fusion, kept while the networks run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES
 from insta_colorization.structures import ColorizationSample
 
 from .colorizers import InstColorizer
 
 
-def parse_rows(names: Sequence[str]) -> list[str]:
+def parse_rows(names: Sequence[str], known: Collection[str]) -> list[str]:
     """Row names such as `conv3` from row names or the paper's layer numbers, 3 for conv3; each once.
+
+    Args:
+        names: what was asked for.
+        known: the network's rows.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
     rows = {f'conv{name}' if name.isdecimal() else name: name for name in names}
     for row, name in rows.items():
-        if row not in STAGE_NAMES:
-            raise ValueError(f'there is no layer {name!r}; known are {", ".join(STAGE_NAMES)}, or 3 for conv3')
+        if row not in known:
+            number = ', or 3 for conv3' if 'conv3' in known else ''
+            raise ValueError(f'there is no layer {name!r}; known are {", ".join(known)}{number}')
     return list(rows)
 
 
@@ -31,10 +35,11 @@ def fusion_rows(model: nn.Module, names: Sequence[str]) -> list[str]:
     Raises:
         ValueError: an unknown name, or the model fuses nothing.
     """
-    rows = parse_rows(names)
-    if rows and not isinstance(model, InstColorizer):
+    if not names:
+        return []
+    if not isinstance(model, InstColorizer):
         raise ValueError('there are no fusion weights to show: the checkpoint holds the full-image network alone')
-    return rows
+    return parse_rows(names, model.fusion_net.backbone.feature_info)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
@@ -51,7 +52,7 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
             data: `inputs` with `image`, N tensors (3, S, S) uint8 RGB, and, where instances are used, `crops`, N
                 tensors (R_n, 3, S, S) uint8 RGB; `data_samples`, N `ColorizationSample` that hold the `instances` of
                 the crops; some may hold hints. In training also `gray`, N tensors (S, S) uint8 that the networks get in
-                place of the luma, and `hint_regions`, N tensors (K_n, 5), see `true_hints`.
+                place of the luma, and `hint_regions`, N tensors (K_n, 5), see `true_hints`; the crops get their part.
             training: whether this is a training batch.
 
         Returns:
@@ -71,6 +72,8 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         if 'crops' in inputs:
             batch['instances'] = Instances.cat([sample.instances for sample in samples])
             batch['crop_lightness'], _ = self._convert(torch.cat(list(inputs['crops'])), training)
+            if 'hint_regions' in inputs:
+                batch['crop_hints'] = crops_of_hints(batch['hints'], batch['instances'])
         if any('hints' in sample for sample in samples):
             size = lightness.shape[-2:]
             none = torch.zeros(3, *size)
@@ -106,6 +109,15 @@ def true_hints(ab: Tensor, regions: Sequence[Tensor]) -> Tensor:
             hint[:2][cells] = truth[cells].mean(dim=(1, 2), keepdim=True)
             hint[2:][cells] = mask
     return hints
+
+
+def crops_of_hints(hints: Tensor, instances: Instances) -> Tensor:
+    """The part of the hints (N, 3, S, S) in each of R boxes, squashed to the crops' size: (R, 3, S, S)."""
+    size = hints.shape[-2:]
+    crops = [hints.new_empty(0, 3, *size)]
+    for image, (x0, y0, x1, y1) in zip(instances.image_index.tolist(), instances.on_grid(size).tolist(), strict=True):
+        crops.append(F.interpolate(hints[image : image + 1, :, y0:y1, x0:x1], size=size))
+    return torch.cat(crops)
 
 
 def paint_hints(hints: Sequence[Hint], window: Box, size: int) -> Tensor:

@@ -43,6 +43,16 @@ class TestEncoder:
             name: (1, info.channels, 64 // info.stride, 96 // info.stride) for name, info in ENCODER.items()
         }
 
+    def test_norms_folded_into_convolutions_are_the_same(self, lively):
+        block = lively(lite.InvertedResidual(8, 8, kernel=5, stride=1, expansion=6)).double()
+        x = torch.randn(2, 8, 6, 6, dtype=torch.float64)
+
+        one_by_one = x
+        for layer in block.layers:
+            one_by_one = layer(one_by_one)
+
+        torch.testing.assert_close(block(x), one_by_one + x)
+
     def test_batch_norms_never_train(self):
         norms = [module for module in EfficientNetLite().train().modules() if isinstance(module, nn.BatchNorm2d)]
 
@@ -161,3 +171,15 @@ class TestColorizers:
 
         torch.testing.assert_close(fused[0], plain[0])
         assert (fused[1] - plain[1]).abs().max() > 1e-4
+
+    def test_prediction_is_what_was_trained(self, lively, lightness):
+        """Without gradients features are blended in place, which the encoder must not go on with."""
+        fusion = {'type': 'FusionNetwork', 'backbone': LITE, 'fused': 'both'}
+        model = lively(InstColorizer(LITE, LITE, fusion, trainable=['fusion_net.fusions']))
+        instances = Instances([[4, 4, 60, 50], [20, 8, 80, 64]], torch.tensor([[64, 96]] * 2), image_index=[0, 1])
+        batch = {'lightness': lightness, 'crop_lightness': torch.rand(2, 1, 64, 64) - 0.5, 'instances': instances}
+
+        with torch.no_grad():
+            predicted = model(**batch)
+
+        torch.testing.assert_close(predicted, model(**batch).detach())

@@ -31,10 +31,12 @@ def padded_fusion(fusion: InstanceFusion, feature: Tensor, crops: Tensor, boxes:
     covered = torch.zeros(1, 1, height, width)
     weights, features = [], []
     for crop, box in zip(crops[:, None], boxes, strict=True):
-        weights.append(on_canvas(fusion.crop_weight(crop), box))
+        inside = torch.zeros(1, 1, height, width)
+        inside[:, :, box[1] : box[3], box[0] : box[2]] = 1
+        weight = on_canvas(fusion.crop_weight(crop), box)
+        weights.append(weight if fusion.padded else weight.masked_fill(inside == 0, -torch.inf))
         features.append(on_canvas(crop, box))
-        x0, y0, x1, y1 = box
-        covered[:, :, y0:y1, x0:x1] = 1
+        covered = covered.maximum(inside)
     weights.append(fusion.image_weight(feature) + 100_000 * (1 - covered))
     features.append(feature)
     shares = torch.cat(weights, dim=1).softmax(dim=1)
@@ -100,8 +102,13 @@ def features(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(1, 6, *GRID, generator=generator), torch.randn(count, 6, *GRID, generator=generator)
 
 
+@pytest.mark.parametrize('padded', [True, False], ids=['padded', 'unpadded'])
 @pytest.mark.parametrize('boxes', BOXES.values(), ids=BOXES)
 class TestEquationOne:
+    @pytest.fixture(autouse=True)
+    def whether_padded(self, fusion, padded):
+        fusion.padded = padded
+
     @pytest.mark.parametrize('chunk', [None, 1, 3, 100])
     @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=['nchw', 'nhwc'])
     def test_values(self, fusion, boxes, chunk, layout):

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from insta_colorization.models import STAGES, ImageColorizer, InstColorizer
+from insta_colorization.models.backbones.lite import ENCODER
+from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES
 from insta_colorization.models.insta.inspection import fusion_rows, parse_rows, recorded_shares
 from insta_colorization.structures import Instances
 
@@ -17,12 +19,17 @@ class TestParseRows:
         ],
     )
     def test_known(self, names, rows):
-        assert parse_rows(names) == rows
+        assert parse_rows(names, STAGE_NAMES) == rows
 
     @pytest.mark.parametrize('name', ['11', 'up7', '', 'conv', '-3'])
     def test_unknown_lists_the_known(self, name):
         with pytest.raises(ValueError, match=f"no layer '{name}'; known are conv1, .*up8.*conv10"):
-            parse_rows(['3', name])
+            parse_rows(['3', name], STAGE_NAMES)
+
+    def test_another_backbones_rows(self):
+        assert parse_rows(['enc16', 'up4'], ENCODER.keys() | {'up4'}) == ['enc16', 'up4']
+        with pytest.raises(ValueError, match=r"no layer '3'; known are up4$"):
+            parse_rows(['3'], ['up4'])
 
 
 @pytest.fixture(scope='module')

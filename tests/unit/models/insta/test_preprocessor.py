@@ -81,3 +81,21 @@ def test_a_collated_batch_is_the_same(photos):
 
     assert torch.equal(one['lightness'], other['lightness'])
     assert torch.equal(one['ab'], other['ab'])
+
+
+def test_crops_get_their_part_of_the_hints_in_training(photos):
+    data = batch(photos)
+    size = data['inputs']['image'][0].shape[-1]
+    boxes = [Instances([[0, 0, size, size], [0, 0, size // 2, size // 2]], (size, size)), Instances.empty((size, size))]
+    data['inputs']['crops'] = [torch.zeros(len(mine), 3, size, size, dtype=torch.uint8) for mine in boxes]
+    data['data_samples'] = [ColorizationSample(instances=mine) for mine in boxes]
+    data['inputs']['hint_regions'] = [torch.tensor([[0.0, 0, 2, size // 4, 1]]), torch.zeros(0, 5)]
+
+    made = ColorizationPreprocessor()(data, training=True)
+
+    whole, quarter = made['crop_hints']
+    assert torch.equal(whole, made['hints'][0])
+    assert quarter[2, : size // 2, :4].eq(1).all()
+    assert quarter[2].sum() == 4 * (size // 2)
+    assert torch.equal(quarter[:2, 0, 0], whole[:2, 0, 0])
+    assert not made['hints'][1].any()
