@@ -24,10 +24,10 @@ def lightness() -> torch.Tensor:
 class TestEncoder:
     def test_features_are_timms(self):
         timm = pytest.importorskip('timm', reason='an independent EfficientNet-Lite0 comes from timm')
-        theirs = timm.create_model('tf_efficientnet_lite0', features_only=True, pretrained=False).eval()
-        ours = EfficientNetLite().eval()
+        theirs = timm.create_model('tf_efficientnet_lite0', features_only=True, pretrained=False).eval().double()
+        ours = EfficientNetLite().eval().double()
         ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
-        picture = torch.randn(1, 3, 64, 96)
+        picture = torch.randn(1, 3, 64, 96, dtype=torch.float64)
 
         with torch.no_grad():
             for (name, one), other in zip(ours(picture), theirs(picture), strict=True):
