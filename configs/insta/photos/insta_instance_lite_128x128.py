@@ -37,7 +37,7 @@ val_dataloader = dict(dataset=dict(**boxes, pipeline=val_pipeline))
 
 max_iters = 400
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=40),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=40, T_max=max_iters - 40, end=max_iters),
