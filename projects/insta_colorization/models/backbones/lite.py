@@ -86,7 +86,9 @@ class SameConv(nn.Conv2d):
         if norm is None:
             return super().forward(x)
         # One convolution instead of two passes over a feature, of which a CPU notices each.
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight, bias = self.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 

@@ -113,7 +113,7 @@ def true_hints(ab: Tensor, regions: Sequence[Tensor]) -> Tensor:
 
 def crops_of_hints(hints: Tensor, instances: Instances) -> Tensor:
     """The part of the hints (N, 3, S, S) in each of R boxes, squashed to the crops' size: (R, 3, S, S)."""
-    size = hints.shape[-2:]
+    size = hints.shape[-2], hints.shape[-1]
     crops = [hints.new_empty(0, 3, *size)]
     for image, (x0, y0, x1, y1) in zip(instances.image_index.tolist(), instances.on_grid(size).tolist(), strict=True):
         crops.append(F.interpolate(hints[image : image + 1, :, y0:y1, x0:x1], size=size))
