@@ -81,7 +81,11 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
     Colours outside sRGB leave 0..1, to which the result is not clipped; see `compress_chroma`.
     """
-    linear = _lab_to_linear(lab)
+    return from_linear(_lab_to_linear(lab))
+
+
+def from_linear(linear: Tensor) -> Tensor:
+    """sRGB of linear light, elementwise, both 0..1."""
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=0.0031308).pow(1 / 2.4) - 0.055, 12.92 * linear)
 
 

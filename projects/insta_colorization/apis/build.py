@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from insta_colorization.checkpoints import Checkpoint, load_into
+from insta_colorization.checkpoints import Checkpoint, CheckpointError, load_into
 from insta_colorization.models import Colorizer
 from insta_colorization.registry import build_model
 
@@ -35,7 +35,7 @@ def colorizer_for(
     """
     settings = checkpoint.family.model_cfg(checkpoint, model_cfg)
     said = ('decoder', 'presets')
-    settings |= {name: json.loads(checkpoint.metadata[name]) for name in said if name in checkpoint.metadata}
+    settings |= {name: _said(checkpoint, name) for name in said if name in checkpoint.metadata}
     if decoder is not None:
         settings['decoder'] = decoder
     elif preset is not None:
@@ -43,6 +43,20 @@ def colorizer_for(
     model = build_model(settings)
     load_into(model, checkpoint, model.networks)
     return model.eval()
+
+
+def _said(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
+    """A config from a checkpoint's metadata."""
+    text = checkpoint.metadata[name]
+    try:
+        said = json.loads(text)
+    except (RecursionError, ValueError):
+        said = text
+    if said is not None and not isinstance(said, dict):
+        raise CheckpointError(
+            f'the metadata of {checkpoint.path} cannot be used: {name} is no config, but {text[:80]!r}'
+        )
+    return said
 
 
 def _preset(name: str, presets: Mapping[str, Any], weights: str) -> Any:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -135,14 +136,13 @@ def detect_share(
 ) -> int:
     """Detects this process's photos into its journal; returns how many failed."""
     failed = 0
-    with journal:
-        found = detect_photos(detector, photos, selection, args.batch_size, args.max_pixels)
-        for photo, record in shown(found, len(photos)):
-            if isinstance(record, str):
-                failed += 1
-                logger.error('failed: %s', record if photo.name in record else f'{photo.path}: {record}')
-            else:
-                journal.append(record)
+    found = detect_photos(detector, photos, selection, args.batch_size, args.max_pixels)
+    for photo, record in shown(found, len(photos)):
+        if isinstance(record, str):
+            failed += 1
+            logger.error('failed: %s', record if photo.name in record else f'{photo.path}: {record}')
+        else:
+            journal.append(record)
     return failed
 
 
@@ -177,13 +177,17 @@ def detect_all(args: argparse.Namespace) -> int:
     rank, world_size = get_dist_info()
     parts = args.out.with_name(f'{args.out.name}.parts')
     journal = Journal(parts, {**info, 'folder': str(listed.folder)}, rank, world_size)
-    done = together(lambda: {record['file_name'] for record in journal})
-    if done:
-        logger.info('%d of %d photos were done before', len(done), len(listed.photos))
-    # The first process's word counts: another one may have read while the first one was writing already.
-    todo = [[photo for photo in listed.photos if photo.name not in done]]
-    broadcast_object_list(todo)
-    failed = sum(all_gather_object(detect_share(journal, detector, todo[0][rank::world_size], selection, args)))
-    if is_main_process():
-        print(f'{merge(args, listed, journal, info)}; {failed} photos failed')
+    with ExitStack() as stack:
+        together(lambda: stack.enter_context(journal))
+        # Another run may have finished since.
+        together(lambda: check_output(args))
+        done = together(lambda: {record['file_name'] for record in journal})
+        if done:
+            logger.info('%d of %d photos were done before', len(done), len(listed.photos))
+        # The first process's word counts: another one may have read while the first one was writing already.
+        todo = [[photo for photo in listed.photos if photo.name not in done]]
+        broadcast_object_list(todo)
+        failed = sum(all_gather_object(detect_share(journal, detector, todo[0][rank::world_size], selection, args)))
+        if is_main_process():
+            print(f'{merge(args, listed, journal, info)}; {failed} photos failed')
     return failed

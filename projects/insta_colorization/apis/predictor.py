@@ -32,6 +32,9 @@ from .jobs import load
 
 logger = logging.getLogger(__name__)
 
+# Side of what networks see; more is a mistake that would take all memory.
+_LARGEST_INPUT = 2**13
+
 Weights = str | Path | Sequence[str | Path]
 Boxes = np.ndarray | Tensor | Sequence[Sequence[float]]
 
@@ -141,11 +144,16 @@ class Predictor:
         self.model = colorizer_for(checkpoint, self.config.model, parsed, preset).to(self.device)
         # Batches are copied to a GPU while it works on the one before.
         self.model.data_preprocessor._non_blocking = self.device.type == 'cuda'
-        made_for = int(checkpoint.metadata.get('input_size') or self.config.get('input_size') or self.model.native_size)
+        said = checkpoint.metadata.get('input_size')
+        if said and not said.isdecimal():
+            raise ValueError(f'the metadata of {checkpoint.path} cannot be used: input_size is {said!r}')
+        made_for = int(said or self.config.get('input_size') or self.model.native_size)
         self.input_size = made_for if input_size is None else input_size
         divisor = self.model.size_divisor
         if self.input_size < divisor or self.input_size % divisor:
             raise ValueError(f'input_size must be a positive multiple of {divisor}, but got {self.input_size}')
+        if self.input_size > _LARGEST_INPUT:
+            raise ValueError(f'input_size must be at most {_LARGEST_INPUT}, but got {self.input_size}')
         logger.info(
             '%s: %s, at %d x %d; photos are coloured by the %s, decoded by %s, in %s',
             checkpoint.path.name,

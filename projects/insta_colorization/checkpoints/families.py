@@ -227,7 +227,10 @@ class Checkpoint:
     @property
     def settings(self) -> dict[str, float]:
         """What these weights want of a colorizer, by argument, such as `mask_centre`."""
-        return self.family.settings(self)
+        try:
+            return self.family.settings(self)
+        except ValueError as error:
+            raise CheckpointError(f'the metadata of {self.path} cannot be used: {error}') from error
 
     @property
     def summary(self) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from insta_colorization.fileio.files import write_whole
+from insta_colorization.utils.errors import printable
 
 from .families import (
     Checkpoint,
@@ -148,6 +149,9 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     entries = find_entries(content)
     if entries is None:
         raise CheckpointError(f'{path} holds no weights, but a {type(content).__name__}')
+    for name, value in entries.items():
+        if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_quantized or value.is_nested):
+            raise CheckpointError(f'{path} cannot be used: its entry {printable(name)} is no dense tensor')
     meta = content.get('meta')
     plain = meta.items() if isinstance(meta, dict) else ()
     return entries, {str(key): str(value) for key, value in plain if isinstance(value, str | int | float)}
@@ -158,6 +162,8 @@ def _checkpoint(
 ) -> Checkpoint:
     found = identify(entries, path, network)
     state_dict = {name: v.float() if v.is_floating_point() else v for name, v in found.state_dict.items()}
+    if wrong := [name for name, value in state_dict.items() if not value.isfinite().all()]:
+        raise CheckpointError(f'{path} cannot be used: its entry {wrong[0]} has values that are not finite')
     return replace(found, state_dict=state_dict, metadata=metadata)
 
 

@@ -60,14 +60,41 @@ def _read_safetensors(path: Path) -> dict:
 
 
 def numpy_globals() -> list[Any]:
-    """What `torch.serialization.safe_globals` takes so that arrays and numbers of numpy may stand beside tensors."""
-    rebuild_array, rebuild_scalar = np.zeros(1).__reduce__()[0], np.float64().__reduce__()[0]
+    """What `torch.serialization.safe_globals` takes so that arrays and numbers of numpy may stand beside tensors.
+
+    Files get stand-ins for what numpy's own pickles call: a dtype takes no state from a file, which could make a
+    pointer of its bytes, and an array no size but that of the values that follow, or it would show foreign memory.
+    """
+    codes = '?bhilqBHILQefd'
+    rebuild_scalar = np.float64().__reduce__()[0]
     renamed = [  # numpy 2 moved these two, and files name the place they were written from
         (function, f'numpy.{core}.multiarray.{name}')
         for core in ('core', '_core')
-        for function, name in ((rebuild_array, '_reconstruct'), (rebuild_scalar, 'scalar'))
+        for function, name in ((_empty_array, '_reconstruct'), (rebuild_scalar, 'scalar'))
     ]
-    return [np.ndarray, np.dtype, *(type(np.dtype(code)) for code in '?bhilqBHILQefd'), *renamed]
+    own = [(_Array, 'numpy.ndarray'), (_plain_dtype, 'numpy.dtype')]
+    return [*own, *(type(np.dtype(code)) for code in codes), *renamed]
+
+
+class _Array(np.ndarray):
+    """An array that is empty until a file's values are put into it, and that is numpy's own in the next file."""
+
+    def __new__(cls, *args: Any) -> '_Array':
+        return super().__new__(cls, 0)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+def _empty_array(*args: Any) -> _Array:
+    return _Array()
+
+
+def _plain_dtype(code: Any, *args: Any) -> np.dtype:
+    dtype = np.dtype(code) if isinstance(code, str) else np.dtype(object)
+    if dtype.kind not in 'biuf':
+        raise pickle.UnpicklingError(f'GLOBAL numpy.dtype was asked for {code!r}')
+    return dtype  # numpy's shared one, which ignores the state that pickle gives it
 
 
 @contextmanager

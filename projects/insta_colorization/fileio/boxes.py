@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from insta_colorization.structures import COCO_CLASSES, Instances, Size
+from insta_colorization.utils.options import InputOptions
+
+from .files import open_regular
 
 logger = logging.getLogger(__name__)
+
+MAX_MASK_PIXELS = InputOptions.max_pixels
+_MAX_ARRAY_BYTES = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +140,13 @@ def _inside(boxes: np.ndarray, size: tuple[float, float]) -> np.ndarray:
 
 
 def _decode(segmentation: Any, frame: Size) -> Tensor:
-    """(H, W) uint8 in the annotation's own frame."""
+    """(H, W) uint8 in the annotation's own frame, which pycocotools would not check before it writes there."""
     coco = coco_masks()
+    if math.prod(frame) > MAX_MASK_PIXELS:
+        raise ValueError(f'a mask of {frame[1]} x {frame[0]} pixels is larger than the {MAX_MASK_PIXELS} allowed')
+    size = segmentation.get('size') if isinstance(segmentation, dict) else None
+    if size is not None and tuple(size) != frame:
+        raise ValueError(f'`segmentation` has size {tuple(size)}, but the photo is annotated at {frame}')
     try:
         if isinstance(segmentation, list):
             runs = coco.merge(coco.frPyObjects(segmentation, *frame))
@@ -236,8 +248,9 @@ class BoxFile:
     @contextmanager
     def _entry(self, path: str) -> Iterator[Any]:
         """A photo's entry; an error in using it names the file and the photo."""
-        entry = self.entry_of(_absolute(path))
+        entry = None
         try:
+            entry = self.entry_of(_absolute(path))
             yield entry
         except ValueError as error:
             file = entry if isinstance(entry, Path) else self.path
@@ -336,6 +349,9 @@ def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
     """{name: array} of those that are wanted, and None for the others."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            for name in set(wanted).intersection(arrays.files):
+                if (size := arrays.zip.getinfo(f'{name}.npy').file_size) > _MAX_ARRAY_BYTES:
+                    raise ValueError(f'`{name}` takes {size} bytes, more than the {_MAX_ARRAY_BYTES} allowed')
             return {name: arrays[name] if name in wanted else None for name in arrays.files}
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on damaged files
         raise ValueError(f'the .npz cannot be read: {error}') from error
@@ -344,7 +360,7 @@ def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
 def _as_float(values: Any) -> np.ndarray:
     try:
         return np.asarray(values, np.float32)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f'boxes and scores must be numbers, but got {values}') from error
 
 
@@ -434,11 +450,13 @@ def read_coco(path: Path) -> dict[str, Any]:
 def _checked(content: Any, path: Path) -> dict[str, Any]:
     try:
         for image in _section(content, 'images', path):
-            Path(image['file_name']), image['id']
+            os.fspath(image['file_name']), hash(image['id'])
         for category in content.setdefault('categories', []):
-            category['name'], category['id']
-    except (KeyError, TypeError) as error:
+            category['name'], hash(category['id'])
+    except KeyError as error:
         raise ValueError(f'{path} is not in COCO format: an entry lacks {error}') from error
+    except TypeError as error:
+        raise ValueError(f'{path} is not in COCO format: {error}') from error
     return content
 
 
@@ -446,10 +464,11 @@ def _load_json(path: Path, segmentations: bool = False) -> Any:
     # Most of a COCO file is segmentations: without them it takes half the time and a third of the memory.
     hook = None if segmentations else _without_segmentation
     try:
-        return json.loads(path.read_bytes(), object_hook=hook)
+        with open_regular(path) as file:
+            return json.load(file, object_hook=hook)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'there is no annotation file {path}') from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
 
 
@@ -474,4 +493,8 @@ def _bbox(annotation: dict) -> list:
 
 def _frame(image: dict) -> Size | None:
     height, width = image.get('height'), image.get('width')
-    return (height, width) if height and width else None
+    if not height or not width:
+        return None
+    if not all(isinstance(side, int) and 0 < side < 2**31 for side in (height, width)):
+        raise ValueError(f'`width` and `height` must be positive integers, but got {width!r} and {height!r}')
+    return height, width

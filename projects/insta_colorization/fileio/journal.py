@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from .files import make_folder
 
@@ -30,7 +30,9 @@ class Journal:
         self.folder = folder
         self.own = folder / f'rank{rank}of{world_size}.jsonl'
         self._settings = json.loads(json.dumps(settings))
+        self._rank = rank
         self._file: Any = None
+        self._open_files: list[BinaryIO] = []
 
     def __iter__(self) -> Iterator[Any]:
         """The records of all processes and of earlier runs, file by file.
@@ -45,32 +47,41 @@ class Journal:
                 yield from lines[1:]
 
     def __enter__(self) -> Self:
-        """Opens this process's file to append to.
+        """Takes the journal for this run, before anything in it is read: another run may be about to remove it.
 
-        Its settings are checked where the records are read, which comes first.
+        The first process locks the journal, each one its own file.
 
         Raises:
             OSError: it cannot be written.
             ValueError: another process is writing it.
         """
-        make_folder(self.folder)
-        self._file = self.own.open('a+b')
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise ValueError(f'{self.own} is being written by another process that is still running') from error
+        if not self._rank:
+            self._open_files.append(self._locked(self.folder / 'lock'))
+        self._file = self._locked(self.own)
+        self._open_files.append(self._file)
         self._file.seek(0)
-        whole = self._file.read().rfind(b'\n') + 1
-        self._file.truncate(whole)
-        if not whole:
-            self.append(self._settings)
+        self._file.truncate(self._file.read().rfind(b'\n') + 1)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        while self._open_files:
+            self._open_files.pop().close()
+
+    def _locked(self, path: Path) -> BinaryIO:
+        """Opens a file to append to, that no other process has and that is still there."""
+        while True:
+            make_folder(self.folder)
+            file = path.open('a+b')
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.close()
+                raise ValueError(f'{path} is being written by another process that is still running') from error
+            if path.exists() and path.samefile(f'/proc/self/fd/{file.fileno()}'):
+                return file
+            file.close()
 
     def append(self, record: Any) -> None:
         """Writes one record, so that neither a kill of this process nor a power cut can lose it any more.
@@ -78,8 +89,10 @@ class Journal:
         Raises:
             OSError: the disk is full.
         """
+        # The settings come with the first record: a run that finds those of another one must leave nothing behind.
+        lines = [record] if self._file.tell() else [self._settings, record]
         try:
-            self._file.write(json.dumps(record).encode() + b'\n')
+            self._file.write(b''.join(json.dumps(line).encode() + b'\n' for line in lines))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

@@ -6,15 +6,18 @@ others) and carries EXIF through TIFF, which libvips leaves out.
 
 import io
 import logging
+import math
 import re
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_by_vips, reason_of, with_own_error
-from .exif import descriptive_exif, with_exif
+from .exif import TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
+from .icc import grey_table, of_own_length
 
 if TYPE_CHECKING:
     import pyvips
@@ -39,7 +42,11 @@ _OPAQUE_SUFFIXES = ('.jpg', '.jpeg')
 
 _MM_PER_INCH = 25.4
 _DEFAULT_DPI = 72.0
+_LARGEST_DPI = 1e6
 _SRGB_TOLERANCE = 2
+# Pages of a TIFF that are looked at for the picture itself.
+_MOST_PAGES = 64
+_NUMBERS = {'short': 'signed integers', 'char': 'signed integers', 'int': '32-bit integers', 'uint': '32-bit integers'}
 
 
 class ImageWriteError(OSError):
@@ -53,7 +60,7 @@ class Metadata:
     Attributes:
         profile: ICC profile to embed, or None.
         convert: whether `profile` is not sRGB, so that pixels are converted to it on writing.
-        blobs: EXIF, XMP and IPTC blocks by libvips' field name.
+        blobs: EXIF, XMP and IPTC blocks by libvips' field name; IPTC is bare, as in a TIFF.
         dpi: (horizontal, vertical) dots per inch.
     """
 
@@ -81,29 +88,32 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tuple[np.nda
     if not data:
         raise ImageReadError(f'cannot read {name}: the file is empty')
     try:
-        pixels, metadata, pages = with_own_error(_decode, data, max_pixels)
+        pixels, metadata, pages, page = with_own_error(_decode, data, max_pixels)
     except ImageReadError as error:
         raise ImageReadError(f'cannot read {name}: {error}') from error
     except libvips().Error as error:
         raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
-    if pages > 1:
+    if page:
+        logger.warning('%s begins with a preview; the picture itself is used', name)
+    elif pages > 1:
         logger.warning('%s has %d pages; the first is used', name, pages)
     return pixels, metadata
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Metadata, int]:
-    """The pixels, what else there is, and how many pages the file has."""
-    image, exif = _open(data, max_pixels)
+def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Metadata, int, bool]:
+    """The pixels, what else there is, how many pages the file has, and whether another than the first is used."""
+    image, said, other = _open(data, max_pixels)
     pages = image.get('n-pages') if image.get_typeof('n-pages') else 1
     if image.format not in ('uchar', 'ushort'):
-        raise ImageReadError(f'its pixels are {image.format}, not 8-bit or 16-bit integers')
-    dpi = _read_dpi(image)
+        raise ImageReadError(f'its pixels are {_NUMBERS.get(image.format, image.format)}, not 8-bit or 16-bit integers')
+    dpi = _read_dpi(image, data)
     image, profile, convert = _to_srgb(_upright(image))
-    blobs = {key: image.get(key) for key in ('xmp-data', 'iptc-data') if image.get_typeof(key)}
-    if exif:
-        blobs['exif-data'] = exif
+    blobs = {'exif-data': said.exif, 'iptc-data': said.iptc}
+    if image.get_typeof('xmp-data'):
+        blobs['xmp-data'] = image.get('xmp-data')
     pixels = image.numpy().reshape(image.height, image.width, -1)
-    return pixels, Metadata(profile, convert, blobs, dpi), pages
+    kept = {name: blob for name, blob in blobs.items() if blob}
+    return pixels, Metadata(profile, convert, kept, dpi), pages, other
 
 
 def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str) -> bytes:
@@ -123,12 +133,13 @@ def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suf
     if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
         pixels = np.dstack([pixels, alpha])
     try:
-        data = with_own_error(_encode, pixels, metadata, suffix)
+        return with_own_error(_encode, pixels, metadata, suffix)
     except libvips().Error as error:
-        raise ImageWriteError(reason_of(error)) from error
-    if 'exif-data' in metadata.blobs and suffix in ('.tif', '.tiff'):
-        return with_exif(data, metadata.blobs['exif-data'])
-    return data
+        if not metadata.profile:
+            raise ImageWriteError(reason_of(error)) from error
+        data = encode(pixels, alpha, replace(metadata, profile=None, convert=False), suffix)
+        logger.warning('the profile is left out, which cannot be written: %s', reason_of(error))
+        return data
 
 
 def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str) -> bytes:
@@ -139,12 +150,17 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str) -> bytes:
     xres, yres = (dpi / _MM_PER_INCH for dpi in metadata.dpi)
     image = image.copy(xres=xres, yres=yres)
     image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
-    for name, blob in _upright_blobs(metadata).items():
+    blobs = _upright_blobs(metadata)
+    iptc = blobs.pop('iptc-data', b'')
+    if iptc and suffix in _OPAQUE_SUFFIXES:
+        blobs['iptc-data'] = photoshop_of_iptc(iptc)
+    for name, blob in blobs.items():
         image.set_type(vips.GValue.blob_type, name, blob)
     image.set_type(vips.GValue.gint_type, 'orientation', 1)
     if image.get_typeof('jpeg-thumbnail-data'):
         image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
-    return image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
+    data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
+    return with_metadata(data, blobs.get('exif-data', b''), iptc) if suffix in ('.tif', '.tiff') else data
 
 
 def to_8bit(values: np.ndarray) -> np.ndarray:
@@ -157,17 +173,33 @@ def _rounded_to_8bit() -> np.ndarray:
     return (np.arange(65536) / 257).round().astype(np.uint8)
 
 
-def _open(data: bytes, max_pixels: int) -> tuple['pyvips.Image', bytes | None]:
-    """Decodes a file's header; returns the image and its EXIF block."""
+def _open(data: bytes, max_pixels: int) -> tuple['pyvips.Image', TiffMetadata, bool]:
+    """Decodes a file's header; returns the image, what the file says besides, and whether it has a preview first."""
     image = open_by_vips(data, max_pixels)
     if image is None:
         with open_by_pillow(io.BytesIO(data), max_pixels) as opened:
             png = png_of(opened)
         image = libvips().Image.new_from_buffer(png, '', access='sequential', fail_on='error')
-    if image.get('vips-loader').startswith('tiff'):
-        exif = descriptive_exif(data)
-        return image, exif.tobytes() if exif else None
-    return image, image.get('exif-data') if image.get_typeof('exif-data') else None
+    elif image.get('vips-loader').startswith('tiff'):
+        said = tiff_metadata(data)
+        if said.is_raw:
+            raise ImageReadError('it is a raw photo (DNG), which other programs develop to a TIFF')
+        picture = _picture(data, image, max_pixels)
+        return picture, said, picture is not image
+    exif, iptc = (image.get(name) if image.get_typeof(name) else b'' for name in ('exif-data', 'iptc-data'))
+    return image, TiffMetadata(exif, iptc_of_photoshop(iptc), False), False
+
+
+def _picture(data: bytes, first: 'pyvips.Image', max_pixels: int) -> 'pyvips.Image':
+    """The first page or sub-image of a TIFF that is no smaller copy of another one, by less than half its pixels."""
+    counts = {name: first.get(f'n-{name}s') if first.get_typeof(f'n-{name}s') else 0 for name in ('page', 'subifd')}
+    images = [first]
+    for name, count in counts.items():
+        for number in range(name == 'page', min(count, _MOST_PAGES)):
+            with suppress(libvips().Error):  # what is damaged is not the picture
+                images.append(open_by_vips(data, max_pixels, **{name: number}))
+    largest = max(image.width * image.height for image in images)
+    return next(image for image in images if 2 * image.width * image.height >= largest)
 
 
 def png_of(image: 'Image.Image') -> bytes:
@@ -208,17 +240,41 @@ def _upright(image: 'pyvips.Image') -> 'pyvips.Image':
     return image
 
 
-def _read_dpi(image: 'pyvips.Image') -> tuple[float, float]:
-    """(horizontal, vertical); libvips gives pixels per millimetre, and exactly 1 for a file that does not say."""
-    if image.xres == 1 and image.yres == 1:
-        return _DEFAULT_DPI, _DEFAULT_DPI
-    return image.xres * _MM_PER_INCH, image.yres * _MM_PER_INCH
+def _read_dpi(image: 'pyvips.Image', data: bytes) -> tuple[float, float]:
+    """(horizontal, vertical); of a resolution without a unit, which libvips takes for pixels per mm, the ratio is kept.
+
+    Of a file that does not say libvips makes one pixel per mm, or 72 per inch.
+    """
+    dpi = image.xres * _MM_PER_INCH, image.yres * _MM_PER_INCH
+    if all(round(value, 3) in (_MM_PER_INCH, _DEFAULT_DPI) for value in dpi):
+        ratio = _jfif_density(data)
+    elif _has_unit(image, data) and all(0 < value < _LARGEST_DPI for value in dpi):
+        return dpi
+    else:
+        ratio = dpi
+    least = min(ratio)
+    return tuple(_DEFAULT_DPI * value / least for value in ratio) if 0 < least < math.inf else (_DEFAULT_DPI,) * 2
+
+
+def _has_unit(image: 'pyvips.Image', data: bytes) -> bool:
+    loader = image.get('vips-loader')
+    if loader.startswith('png'):
+        at = data.find(b'pHYs', 0, data.find(b'IDAT'))
+        return at < 0 or data[at + 12] == 1
+    return not loader.startswith('tiff') or bool(image.get_typeof('resolution-unit'))
+
+
+def _jfif_density(data: bytes) -> tuple[float, float]:
+    """The densities of a JPEG that has no unit for them, else two of 1."""
+    if data[6:11] != b'JFIF\0' or data[13] != 0:
+        return 1, 1
+    return int.from_bytes(data[14:16], 'big'), int.from_bytes(data[16:18], 'big')
 
 
 def _to_srgb(image: 'pyvips.Image') -> tuple['pyvips.Image', bytes | None, bool]:
     """Brings pixels to grey or RGB under sRGB; also tells the profile to write and whether to convert to it then."""
     wide = image.format == 'ushort'
-    profile = image.get('icc-profile-data') if image.get_typeof('icc-profile-data') else None
+    profile = of_own_length(image.get('icc-profile-data')) if image.get_typeof('icc-profile-data') else None
     if image.interpretation in ('srgb', 'rgb16', 'rgb') and profile:
         state = _kind_of_profile(profile)
         if state == 'srgb':
@@ -228,7 +284,15 @@ def _to_srgb(image: 'pyvips.Image') -> tuple['pyvips.Image', bytes | None, bool]
         image = image.icc_transform('srgb', embedded=True, depth=16 if wide else 8)
         return image, (profile if state == 'convert' else image.get('icc-profile-data')), state == 'convert'
     if image.interpretation in ('b-w', 'grey16') and profile:
-        image = image.icc_transform('srgb', embedded=True, depth=16 if wide else 8)
+        table = grey_table(profile, np.dtype(np.uint16 if wide else np.uint8))
+        if table is not None:
+            grey = image[0].maplut(libvips().Image.new_from_array(table[None]))
+            image = (grey.bandjoin(image[1]) if image.bands == 2 else grey).copy(interpretation=image.interpretation)
+            return image, libvips().Image.profile_load('srgb'), False
+        try:
+            image = image.icc_transform('srgb', embedded=True, depth=16 if wide else 8)
+        except libvips().Error:  # as of a damaged profile of colours
+            return image, None, False
         return image, image.get('icc-profile-data'), False
     if image.interpretation not in ('srgb', 'rgb16', 'rgb', 'b-w', 'grey16'):
         image = image.colourspace('rgb16' if wide else 'srgb')

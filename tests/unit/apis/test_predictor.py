@@ -11,6 +11,7 @@ from PIL import Image
 
 import insta_colorization.apis as apis
 from insta_colorization.apis import Predictor
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.imaging import ImageReadError, Photo, decode_photo, encode_photo, read_photo, write_photo
 from insta_colorization.structures import Hint, Instances, Request
 
@@ -259,3 +260,23 @@ def test_names_are_found_when_they_are_asked_for():
     code = 'import sys, insta_colorization.apis as a; a.Predictor; print("mmengine.infer" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == 'False'
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'fault'),
+    [
+        ({'input_size': 'large'}, "input_size is 'large'"),
+        ({'input_size': '4096000'}, 'input_size must be at most 8192, but got 4096000'),
+        ({'decoder': '16.0'}, "decoder is no config, but '16.0'"),
+        ({'decoder': '['}, r"decoder is '\['"),
+        ({'mask_centre': 'middle'}, "could not convert string to float: 'middle'"),
+    ],
+    ids=str,
+)
+def test_metadata_of_a_checkpoint_that_mean_nothing(tmp_path, image_weights, metadata, fault):
+    save_checkpoint(load_checkpoint(image_weights).state_dict, tmp_path / 'odd.safetensors', metadata=metadata)
+
+    with pytest.raises(ValueError, match=fault) as refusal:
+        Predictor(weights=tmp_path / 'odd.safetensors', device='cpu')
+
+    assert 'odd.safetensors' in str(refusal.value) or 'at most' in str(refusal.value)

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -30,6 +31,7 @@ from insta_colorization.checkpoints import (
     register_reader,
     save_checkpoint,
 )
+from insta_colorization.checkpoints.safe_load import read_file
 from insta_colorization.models import STAGES, ImageColorizer, InstColorizer
 from insta_colorization.models.insta.checkpoint import FUSIONS, MODULES
 from insta_colorization.registry import MODELS, SCOPE
@@ -420,6 +422,88 @@ def test_the_runners_bookkeeping_opens_no_other_door(tmp_path):
     torch.save({'state_dict': {}, 'message_hub': Sneaky()}, tmp_path / 'sneaky.pth')
     with pytest.raises(CheckpointError, match=r'sneaky\.pth is refused: it holds code \(getattr\)'):
         load_checkpoint(tmp_path / 'sneaky.pth')
+
+
+class Reduced:
+    """Pickles to a call of numpy's, and a state for its result."""
+
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+RECONSTRUCT = np.zeros(1).__reduce__()[0]
+LYING_STATE = (3, '<', (np.dtype('f8'), (1000,)), None, None, -1, -1, 0)
+
+
+def read_content(tmp_path, content):
+    torch.save({'state_dict': {}, 'x': content}, tmp_path / 'x.pth')
+    return read_file(tmp_path / 'x.pth')['x']
+
+
+def test_a_dtype_takes_no_state_from_a_file(tmp_path):
+    dtype = read_content(tmp_path, Reduced(np.dtype, ('f8', False, True), LYING_STATE))
+
+    assert (dtype, dtype.subdtype, dtype.itemsize) == (np.dtype('f8'), None, 8)
+
+
+@pytest.mark.parametrize('code', ['O', 'V8', 'S9', 'f8,O', 'M8[s]'])
+def test_a_dtype_of_other_things_than_numbers_is_refused(tmp_path, code):
+    with pytest.raises(CheckpointError, match=r'is refused: it holds code|truncated, damaged or no checkpoint'):
+        read_content(tmp_path, Reduced(np.dtype, (code, False, True)))
+
+
+@pytest.mark.parametrize(
+    'array',
+    [
+        Reduced(RECONSTRUCT, (np.ndarray, (10**6,), b'd')),
+        Reduced(np.ndarray, ((10**6,), np.dtype('f8'))),
+    ],
+    ids=['reconstruct', 'ndarray'],
+)
+def test_an_array_without_values_has_no_size(tmp_path, array):
+    """Its memory would be what lay there before, and end up in the next checkpoint."""
+    assert read_content(tmp_path, array).size == 0
+
+
+def test_an_array_with_another_number_of_values_than_it_says_is_refused(tmp_path):
+    array = Reduced(RECONSTRUCT, (np.ndarray, (0,), b'b'), (1, (10**6,), np.dtype('f8'), False, bytes(80)))
+
+    with pytest.raises(CheckpointError, match='damaged or no checkpoint'):
+        read_content(tmp_path, array)
+
+
+def test_arrays_come_back_and_are_numpys_own_in_the_next_file(tmp_path):
+    array = np.arange(6, dtype=np.float64).reshape(2, 3)
+
+    read = read_content(tmp_path, {'array': array, 'number': np.float64(2.5)})
+
+    np.testing.assert_array_equal(read['array'], array)
+    assert read['number'] == 2.5
+    assert b'insta_colorization' not in pickle.dumps(read)
+    assert type(pickle.loads(pickle.dumps(read))['array']) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    ('entry', 'fault'),
+    [
+        pytest.param(torch.eye(3).to_sparse(), 'is no dense tensor', id='sparse'),
+        pytest.param(
+            torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), 'is no dense tensor', id='quantized'
+        ),
+        pytest.param(torch.tensor(float('nan')), 'has values that are not finite', id='not finite'),
+    ],
+)
+def test_entries_that_no_network_can_have_are_named_with_their_file(tmp_path, image_weights, entry, fault):
+    state = load_checkpoint(image_weights).state_dict
+    name = next(name for name, value in state.items() if value.is_floating_point())
+    state[name] = entry if entry.ndim else state[name] * entry
+    torch.save({'state_dict': state}, tmp_path / 'odd.pth')
+
+    with pytest.raises(CheckpointError, match=rf'odd\.pth (cannot be used: its entry \S+ {fault}|is truncated)'):
+        load_checkpoint(tmp_path / 'odd.pth')
 
 
 def test_a_program_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import pickle
 
 import numpy as np
@@ -256,6 +257,67 @@ class TestMasks:
     def test_bad_segmentation(self, write, segmentation, fault):
         with pytest.raises(ValueError, match=rf'photo one\.jpg: `segmentation` .*{fault}|{fault}'):
             self.masks(write, annotation([0, 0, 5, 5], segmentation=segmentation))
+
+    def test_a_frame_that_no_photo_has(self, write):
+        """pycocotools would write a mask of that size, and end the process."""
+        images = [{'id': 7, 'file_name': 'x.jpg', 'width': 640000, 'height': 480000}]
+        file = write(coco(annotation([0, 0, 9, 9], segmentation=[[0, 0, 9, 0, 9, 9]]), images=images))
+        boxes = open_boxes(file, masks=True)
+
+        with pytest.raises(ValueError, match='a mask of 640000 x 480000 pixels is larger than the 300000000 allowed'):
+            boxes.instances_of('/d/x.jpg', (48, 64))
+
+    def test_a_size_of_its_own(self, write):
+        runs = {'size': [480000, 640000], 'counts': [5, 5]}
+        file = write(coco(annotation([0, 0, 9, 9], segmentation=runs)))
+
+        with pytest.raises(ValueError, match=r'`segmentation` has size \(480000, 640000\), but the photo'):
+            open_boxes(file, masks=True).instances_of('/d/a/one.jpg', SIZE)
+
+
+class TestOddFiles:
+    """Whatever a file holds, it is refused in a sentence that names it."""
+
+    @pytest.mark.parametrize(
+        ('content', 'fault'),
+        [
+            pytest.param('[' * 100000, 'is not JSON: maximum recursion', id='nested'),
+            pytest.param('{"images": [{"id": [1], "file_name": "x.jpg"}]}', 'not in COCO format', id='id'),
+            pytest.param('{"images": [{"id": 1, "file_name": ["x"]}]}', 'not in COCO format', id='name'),
+        ],
+    )
+    def test_content(self, tmp_path, content, fault):
+        (tmp_path / 'boxes.json').write_text(content)
+
+        with pytest.raises(ValueError, match=rf'boxes\.json is .*{fault}|boxes\.json {fault}'):
+            open_boxes(tmp_path / 'boxes.json')
+
+    @pytest.mark.parametrize(
+        ('image', 'box', 'fault'),
+        [
+            pytest.param({'width': '640', 'height': 480}, [0, 0, 9, 9], "integers, but got '640' and 480", id='text'),
+            pytest.param({'width': 1e300, 'height': 480}, [0, 0, 9, 9], 'integers, but got 1e', id='float'),
+            pytest.param({}, [0, 0, 10**400, 9], 'must be numbers', id='large'),
+        ],
+    )
+    def test_values(self, write, image, box, fault):
+        file = write(coco(annotation(box), images=[{'id': 7, 'file_name': 'x.jpg', **image}]))
+
+        with pytest.raises(ValueError, match=rf'boxes\.json, photo x\.jpg: .*{fault}'):
+            open_boxes(file).annotations_of('/d/x.jpg')
+
+    def test_an_npz_that_unfolds_without_end(self, tmp_path, monkeypatch):
+        monkeypatch.setattr('insta_colorization.fileio.boxes._MAX_ARRAY_BYTES', 1000)
+        np.savez_compressed(tmp_path / 'x.npz', bbox=np.zeros((100, 4)), other=np.zeros(10**6))
+
+        with pytest.raises(ValueError, match='`bbox` takes 3328 bytes, more than the 1000 allowed'):
+            open_boxes(tmp_path / 'x.npz').annotations_of('x')
+
+    def test_a_pipe(self, tmp_path):
+        os.mkfifo(tmp_path / 'x.json')
+
+        with pytest.raises(OSError, match='Not a regular file'):
+            read_coco(tmp_path / 'x.json')
 
 
 class TestCocoResults:

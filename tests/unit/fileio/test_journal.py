@@ -124,4 +124,35 @@ def test_records_are_on_the_disk_when_power_fails(tmp_path, monkeypatch):
 
     path = write(tmp_path / 'parts', 1)
 
-    assert flushed == [tmp_path, path, path]
+    assert flushed == [tmp_path, path]
+
+
+def test_a_second_run_waits_for_nobody_and_reads_nothing_before_it_has_the_lock(tmp_path):
+    """Of whatever number of processes: the first one would remove what the second one has read."""
+    with Journal(tmp_path, SETTINGS), pytest.raises(ValueError, match='lock is being written by another process'):
+        Journal(tmp_path, SETTINGS, 0, 4).__enter__()
+
+
+def test_a_folder_that_another_run_has_just_removed_is_made_again(tmp_path, monkeypatch):
+    import fcntl
+
+    first, flock = Journal(tmp_path / 'parts', SETTINGS), fcntl.flock
+    write(tmp_path / 'parts', 1)
+
+    def slow(*args):
+        first.remove()
+        monkeypatch.setattr('fcntl.flock', flock)
+        return flock(*args)
+
+    monkeypatch.setattr('fcntl.flock', slow)
+    write(tmp_path / 'parts', 2)
+
+    assert list(Journal(tmp_path / 'parts', SETTINGS)) == [2]
+
+
+def test_a_run_with_other_settings_leaves_nothing_behind(tmp_path):
+    write(tmp_path, 1)
+    with Journal(tmp_path, {**SETTINGS, 'score_thr': 0.5}, 0, 2):
+        pass
+
+    assert list(Journal(tmp_path, SETTINGS)) == [1]

@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 import sys
+import zlib
 from pathlib import Path, PurePath
 
 import cv2
@@ -81,15 +82,15 @@ def profile(name: str) -> bytes:
     return bytes(pyvips.Image.profile_load(name))
 
 
-def grey_profile(gamma: float) -> bytes:
-    """A minimal ICC profile of grey pixels with a power curve (ICC.1:2001-04)."""
+def grey_profile(curve: float | bytes) -> bytes:
+    """A minimal ICC profile of grey pixels with a curve, or the power of one (ICC.1:2001-04)."""
     d50 = struct.pack('>3i', 63190, 65536, 54061)
     text = b'grey\0'
     tags = {
         b'desc': b'desc' + bytes(4) + struct.pack('>I', len(text)) + text + bytes(78),
         b'cprt': b'text' + bytes(4) + text,
         b'wtpt': b'XYZ ' + bytes(4) + d50,
-        b'kTRC': b'curv' + bytes(4) + struct.pack('>IH', 1, round(gamma * 256)),
+        b'kTRC': curve if isinstance(curve, bytes) else struct.pack('>4s4xIH', b'curv', 1, round(curve * 256)),
     }
     table, body = struct.pack('>I', len(tags)), b''
     for name, data in tags.items():
@@ -312,6 +313,178 @@ def test_broken_profile_is_dropped(tmp_path: Path) -> None:
     photo = decode_photo(encoded(Image.fromarray(blocks()), 'PNG', icc_profile=b'no profile ' * 20), 'x')
     np.testing.assert_array_equal(photo.pixels, blocks())
     assert photo.metadata.profile is None
+
+
+GREY_CURVES = {
+    'linear': struct.pack('>4s4xL', b'curv', 0),
+    'gamma 1.0': struct.pack('>4s4xLH', b'curv', 1, 256),
+    'gamma 1.8': struct.pack('>4s4xLH', b'curv', 1, 461),
+    'points': struct.pack('>4s4xL3H', b'curv', 3, 0, 20000, 65535),
+    'power': struct.pack('>4s4xH2xl', b'para', 0, round(2.4 * 65536)),
+    'power of a line': struct.pack('>4s4xH2x3l', b'para', 1, 2 * 65536, round(1.1 * 65536), round(-0.1 * 65536)),
+    'with an offset': struct.pack('>4s4xH2x4l', b'para', 2, 2 * 65536, 62259, 0, 3277),
+    'sRGB': struct.pack('>4s4xH2x5l', b'para', 3, 157286, 62119, 3417, 5072, 2651),
+    'with two': struct.pack('>4s4xH2x7l', b'para', 4, 157286, 62119, 3417, 5072, 2651, 0, 0),
+}
+
+
+def light_of(name: str, x: np.ndarray) -> np.ndarray:
+    """Linear light by the formulas of ICC.1:2010, tables 65 and 68, one value after the other."""
+
+    def one(x: float) -> float:
+        match name:
+            case 'linear' | 'gamma 1.0':
+                return x
+            case 'gamma 1.8':
+                return x ** (461 / 256)
+            case 'points':
+                return x * 40000 / 65535 if x < 0.5 else (20000 + (x - 0.5) * 2 * 45535) / 65535
+            case 'power':
+                return x**2.4
+            case 'power of a line':
+                return (1.1 * x - 0.1) ** 2 if x >= 0.1 / 1.1 else 0
+            case 'with an offset':
+                return (0.95 * x) ** 2 + 0.05
+        return x / 12.92 if x < 0.04045 else ((x + 0.055) / 1.055) ** 2.4
+
+    return np.array([one(value) for value in x.tolist()])
+
+
+@pytest.mark.parametrize('deep', [False, True], ids=['8bit', '16bit'])
+@pytest.mark.parametrize('curve', GREY_CURVES)
+def test_curves_of_grey_are_followed_into_the_shadows(curve: str, deep: bool, tmp_path: Path) -> None:
+    top = 65535 if deep else 255
+    values = np.arange(0, top + 1, 16 if deep else 1).astype(np.uint16 if deep else np.uint8)[None]
+    tifffile.imwrite(tmp_path / 'in.tif', values, photometric='minisblack', iccprofile=grey_profile(GREY_CURVES[curve]))
+
+    pixels = read_photo(tmp_path / 'in.tif').pixels
+
+    light = light_of(curve, values[0] / top)
+    encoded_light = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
+    assert np.abs(pixels[0, :, 0] / top - encoded_light).max() <= (0.52 if not deep else 3) / top
+    if deep:
+        expected = np.where(light > 216 / 24389, 116 * np.cbrt(light) - 16, light * 24389 / 27)
+        assert np.abs(rgb2lab(pixels / top)[0, :, 0] - expected).max() < 0.05
+
+
+@pytest.mark.parametrize('tag', [b'', b'curv', b'text' + bytes(12), struct.pack('>4s4xL', b'curv', 9)], ids=repr)
+def test_a_damaged_curve_of_grey_is_a_photo_all_the_same(tag: bytes) -> None:
+    data = encoded(Image.fromarray(blocks()[..., 0]), 'PNG', icc_profile=grey_profile(tag))
+    assert decode_photo(data, 'x').size == (40, 56)
+
+
+@pytest.mark.parametrize('target', ['.jpg', '.png', '.tif', '.webp'])
+def test_a_profile_longer_than_it_says_is_cut(target: str, tmp_path: Path) -> None:
+    """PNG takes no other one."""
+    data = encoded(Image.fromarray(blocks()), 'JPEG', icc_profile=profile('p3') + bytes(100))
+    write_photo(decode_photo(data, 'x'), tmp_path / f'out{target}')
+    assert Image.open(tmp_path / f'out{target}').info['icc_profile'] == profile('p3')
+
+
+def test_a_profile_that_cannot_be_written_is_left_out_and_said(tmp_path: Path, caplog) -> None:
+    photo = Photo(blocks(), metadata=Metadata(profile=profile('p3') + bytes(100)))
+    write_photo(photo, tmp_path / 'out.png')
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'out.png')), blocks())
+    assert 'the profile is left out' in caplog.text
+
+
+@pytest.mark.parametrize('target', ['.tif', '.jpg'])
+@pytest.mark.parametrize('source', ['TIFF', 'TIFF of integers', 'JPEG'])
+def test_iptc_is_whole_in_the_wrapper_of_its_format(source: str, target: str, tmp_path: Path) -> None:
+    iptc = b'\x1c\x02\x05\x00\x0cStreet, 1923' + b'\x1c\x02\x50\x00\x05Zeiss'
+    iptc += bytes(-len(iptc) % 4)
+    if source == 'JPEG':
+        block = struct.pack('>4sHHL', b'8BIM', 0x0404, 0, len(iptc)) + iptc
+        other = struct.pack('>4sHHL', b'8BIM', 0x03ED, 0, 2) + b'ab'
+        segment = b'Photoshop 3.0\0' + other + block
+        data = encoded(Image.fromarray(blocks()), 'JPEG')
+        data = data[:2] + b'\xff\xed' + struct.pack('>H', len(segment) + 2) + segment + data[2:]
+    else:
+        kind, count = (4, len(iptc) // 4) if source.endswith('integers') else (7, len(iptc))
+        tifffile.imwrite(tmp_path / 'in.tif', blocks(), extratags=[(33723, kind, count, iptc, True)])
+        data = (tmp_path / 'in.tif').read_bytes()
+
+    write_photo(decode_photo(data, 'x'), tmp_path / f'out{target}')
+
+    with Image.open(tmp_path / f'out{target}') as written:
+        found = written.info['photoshop'][0x0404] if target == '.jpg' else written.tag_v2[33723]
+    assert found == iptc
+
+
+@pytest.mark.parametrize('source', ['JPEG', 'TIFF', 'PNG'])
+@pytest.mark.parametrize('target', ['.tif', '.jpg', '.png'])
+def test_text_that_is_not_ascii_keeps_its_bytes(source: str, target: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = 'Strasze 1923'
+    data = encoded(Image.fromarray(blocks()), source, exif=exif).replace(b'Strasze 1923', 'Straße 1923'.encode())
+    if source == 'PNG':  # its checksum
+        at = data.index(b'eXIf')
+        (length,) = struct.unpack('>L', data[at - 4 : at])
+        data = (
+            data[: at + 4 + length]
+            + struct.pack('>L', zlib.crc32(data[at : at + 4 + length]))
+            + data[at + 8 + length :]
+        )
+    write_photo(decode_photo(data, 'x'), tmp_path / f'out{target}')
+    assert 'Straße 1923'.encode() in (tmp_path / f'out{target}').read_bytes()
+
+
+def with_unitless_resolution(kind: str, across: int, down: int) -> bytes:
+    image = Image.fromarray(blocks())
+    if kind == 'TIFF':
+        return encoded(image, kind, x_resolution=across, y_resolution=down, resolution_unit=1)
+    if kind == 'JPEG':
+        data = encoded(image, kind)
+        return data[:13] + struct.pack('>BHH', 0, across, down) + data[18:]
+    data = encoded(image, kind)
+    chunk = b'pHYs' + struct.pack('>LLB', across, down, 0)
+    return data[:33] + struct.pack('>L', 9) + chunk + struct.pack('>L', zlib.crc32(chunk)) + data[33:]
+
+
+@pytest.mark.parametrize(('across', 'down', 'expected'), [(300, 300, (72, 72)), (2, 1, (144, 72)), (0, 0, (72, 72))])
+@pytest.mark.parametrize('kind', ['TIFF', 'JPEG', 'PNG'])
+def test_of_a_resolution_without_a_unit_only_the_ratio_is_kept(kind: str, across: int, down: int, expected) -> None:
+    photo = decode_photo(with_unitless_resolution(kind, across, down), 'x')
+    assert photo.metadata.dpi == pytest.approx(expected)
+
+
+def test_a_resolution_that_nothing_has_is_none() -> None:
+    data = encoded(Image.fromarray(blocks()), 'TIFF', x_resolution=1e9, y_resolution=1e9, resolution_unit=2)
+    assert decode_photo(data, 'x').metadata.dpi == (72, 72)
+
+
+@pytest.mark.parametrize('order', ['preview first', 'picture first', 'sub-image'])
+def test_the_picture_is_taken_and_not_its_preview(order: str, tmp_path: Path, caplog) -> None:
+    preview = blocks(8, 16)
+    with tifffile.TiffWriter(tmp_path / 'x.tif') as file:
+        if order == 'sub-image':
+            file.write(preview, photometric='rgb', subifds=1, subfiletype=1)
+            file.write(blocks(), photometric='rgb')
+        else:
+            for pixels in [preview, blocks()][:: 1 if order == 'preview first' else -1]:
+                file.write(pixels, photometric='rgb', metadata=None)
+    np.testing.assert_array_equal(read_photo(tmp_path / 'x.tif').pixels, blocks())
+    assert ('begins with a preview' in caplog.text) == (order != 'picture first')
+
+
+def test_of_pages_of_about_one_size_the_first_is_used(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / 'x.tif') as file:
+        for pixels in (blocks(), blocks(48, 64)):
+            file.write(pixels, photometric='rgb', metadata=None)
+    assert read_photo(tmp_path / 'x.tif').size == (40, 56)
+
+
+def test_a_raw_photo_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / 'x.dng', blocks(), photometric='rgb', extratags=[(50706, 1, 4, (1, 4, 0, 0), True)])
+    with pytest.raises(ImageReadError, match=r'it is a raw photo \(DNG\), which other programs develop'):
+        read_photo(tmp_path / 'x.dng')
+
+
+def test_damaged_exif_costs_no_photo(monkeypatch, caplog) -> None:
+    data = encoded(Image.fromarray(blocks()), 'TIFF', exif=exif_block())
+    monkeypatch.setattr(Image.Exif, 'tobytes', lambda self, offset=8: b''.nothing)  # as Pillow did for damaged tags
+    np.testing.assert_array_equal(decode_photo(data, 'x').pixels, blocks())
+    assert 'EXIF data is left out' in caplog.text
 
 
 def test_first_page_of_several_is_used_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

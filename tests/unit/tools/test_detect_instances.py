@@ -228,6 +228,18 @@ class TestBrokenPhotos:
         assert not (tmp_path / 'out.json').exists()
 
 
+@pytest.mark.parametrize('odd', [['x'], 7, None], ids=str)
+def test_a_name_that_is_none_is_one_sentence(run, album, odd):
+    content = {'images': [{'id': 1, 'file_name': odd}, {'id': 2, 'file_name': '1.png'}]}
+    (album / 'list.json').write_text(json.dumps(content))
+
+    status, text = run(images=(album / 'list.json',))
+
+    assert (status, text.count('\n')) == (1, 1)
+    assert 'list.json is not in COCO format: ' in text
+    assert 'unexpected' not in text
+
+
 class TestResuming:
     @pytest.mark.parametrize('photos', [0, 1, 5])
     def test_goes_on_where_it_was_stopped(self, run, tmp_path, monkeypatch, photos):
@@ -245,6 +257,38 @@ class TestResuming:
         assert before + after == NAMES
         assert (tmp_path / 'out.json').read_bytes() == whole
         assert not (tmp_path / 'out.json.parts').exists()
+
+    def test_another_run_that_has_just_finished_is_not_overwritten(self, run, tmp_path, monkeypatch):
+        """It finished between this one's first look at --out and its lock."""
+        from insta_colorization.fileio.journal import Journal
+
+        enter = Journal.__enter__
+
+        def late(journal):
+            (tmp_path / 'out.json').write_text('of another run')
+            return enter(journal)
+
+        monkeypatch.setattr(Journal, '__enter__', late)
+
+        status, text = run()
+
+        assert (status, text) == (1, f'error: {tmp_path}/out.json exists already; --overwrite replaces a file\n')
+        assert (tmp_path / 'out.json').read_text() == 'of another run'
+
+    def test_two_at_once_are_refused(self, run, tmp_path, monkeypatch):
+        detect, inner = CachedDetector.detect, []
+
+        def again(self, images, paths=None):
+            if not inner:
+                inner.append(None)
+                inner[0] = run()
+            return detect(self, images, paths)
+
+        monkeypatch.setattr(CachedDetector, 'detect', again)
+
+        assert run()[0] == 0
+        assert 'is being written by another process that is still running' in inner[0][1]
+        assert len(written(tmp_path)['images']) == 6
 
     def test_takes_over_from_any_number_of_processes(self, run, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
