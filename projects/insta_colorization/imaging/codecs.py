@@ -253,7 +253,8 @@ def _read_dpi(image: 'pyvips.Image', data: bytes) -> tuple[float, float]:
     else:
         ratio = dpi
     least = min(ratio)
-    return tuple(_DEFAULT_DPI * value / least for value in ratio) if 0 < least < math.inf else (_DEFAULT_DPI,) * 2
+    across, down = (value / least if 0 < least < math.inf else 1.0 for value in ratio)
+    return _DEFAULT_DPI * across, _DEFAULT_DPI * down
 
 
 def _has_unit(image: 'pyvips.Image', data: bytes) -> bool:

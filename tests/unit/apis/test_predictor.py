@@ -268,7 +268,7 @@ def test_names_are_found_when_they_are_asked_for():
         ({'input_size': 'large'}, "input_size is 'large'"),
         ({'input_size': '4096000'}, 'input_size must be at most 8192, but got 4096000'),
         ({'decoder': '16.0'}, "decoder is no config, but '16.0'"),
-        ({'decoder': '['}, r"decoder is '\['"),
+        ({'decoder': '['}, r"decoder is no config, but '\['"),
         ({'mask_centre': 'middle'}, "could not convert string to float: 'middle'"),
     ],
     ids=str,

@@ -168,7 +168,7 @@ def test_16_bits_that_only_pillow_reads_stay_16_bits(tmp_path, data):
     [
         pytest.param(b'Pf 1 1 -1.0\n' + struct.pack('<f', 0.5), 'float', id='PFM'),
         pytest.param(
-            encoded(Image.fromarray(np.array([[70000]], np.int32)), 'TIFF'), r'(32-bit integers|70000\.\.70000)', id='int32'
+            encoded(Image.fromarray(np.array([[70000]], np.int32)), 'TIFF'), '(32-bit integers|70000.*)', id='int32'
         ),
         pytest.param(encoded(Image.new('F', (1, 1), 0.5), 'TIFF'), 'float', id='TIFF'),
     ],
