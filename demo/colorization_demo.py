@@ -33,6 +33,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('checkpoint', nargs='?', help='weights, file or folder; default: the shipped ones')
     text = 'photos, folders, patterns or URLs; default: the bundled photo'
     parser.add_argument('--img', nargs='+', default=[str(PHOTO)], help=text)
+    parser.add_argument('--hints', metavar='FILE', help='JSON: colours at points, boxes and objects; default: none')
     add_options(parser, InputOptions)
     add_options(parser, ResultOptions, 'results')
     add_options(parser, ColourOptions, 'colour')
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.apis.jobs import plan
     from insta_colorization.apis.predictor import Predictor
     from insta_colorization.detectors.cached import CachedDetector
+    from insta_colorization.fileio.hints import HintFile
 
     args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
     results, colour, pace = chosen(args, ResultOptions), chosen(args, ColourOptions), chosen(args, PaceOptions)
@@ -55,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
     if boxes is not None:
         if args.detector is not None:
             raise UsageError('argument --boxes: not allowed with argument --detector')
-        built['detector'] = CachedDetector(boxes)
+        built['detector'] = CachedDetector(boxes, masks=args.hints is not None)
+    hints = None if args.hints is None else HintFile(args.hints)
     predictor = Predictor(args.config, args.checkpoint, **built)
     jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
     with progress_bar() as tell:
-        outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell)
+        outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell, hints=hints)
     records = [outcome.record for outcome in outcomes]
     counts = Counter(record['status'] for record in records)
     if counts['done'] == 1:

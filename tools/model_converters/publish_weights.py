@@ -39,11 +39,12 @@ def publish(args: argparse.Namespace) -> None:
     cfg = load_config(args.config)
     if 'input_size' not in cfg:
         raise ValueError(f'config {cfg.filename} has no `input_size`, but has {", ".join(cfg)}')
+    hints = {'hints': 'sampled'} if 'SampleHints' in str(cfg.get('train_pipeline')) else {}
     presets = {'presets': json.dumps(cfg.model.presets)} if cfg.model.get('presets') else {}
     decoder = {} if args.decoder is None else {'decoder': json.dumps(parse_decoder(args.decoder))}
     checkpoint = load_checkpoint(args.checkpoint)
     trained = {'config': Path(cfg.filename).stem, 'input_size': str(cfg.input_size)}
-    metadata = {**trained, **checkpoint.family.metadata(cfg.model), **presets, **decoder}
+    metadata = {**trained, **checkpoint.family.metadata(cfg.model), **hints, **presets, **decoder}
     (written,) = save_checkpoint(checkpoint.state_dict, args.out, metadata=metadata, half=True)
     print(f'{written}: {written.stat().st_size / 2**20:.2f} MiB, sha256 {sha256(written)}')
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from insta_colorization.fileio.files import sweep
+from insta_colorization.fileio.hints import HintFile, names_objects
 from insta_colorization.imaging.photo import Photo, require_end
 from insta_colorization.models.insta.inspection import fusion_rows
 from insta_colorization.structures import ColorizationSample, Instances, Request
@@ -46,6 +47,7 @@ def color_album(
     on_error: OnError = 'raise',
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     keep_samples: bool = False,
+    hints: HintFile | None = None,
 ) -> list[Outcome]:
     """Colours photos; when they are written, memory does not grow with their number.
 
@@ -61,6 +63,7 @@ def color_album(
         on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
         on_progress: called with the number of photos that are done, skipped or failed and the number of all.
         keep_samples: whether outcomes have their samples, which take memory for each photo.
+        hints: the user's colours for places of the photos.
 
     Returns:
         What became of each photo, in order.
@@ -77,10 +80,15 @@ def color_album(
         make_folder(Path(results.out_dir))
     for folder in {job.target.parent for job in jobs if job.target}:
         sweep(folder)
-    detect = predictor.detects or results.show_instances or results.save_json
+    names = [job.name for job in jobs]
+    wishes = {} if hints is None else {name: hints.of(name) for name in names}
+    if hints is not None:
+        hints.check(names)
+    wanted = any(map(names_objects, wishes.values()))
+    detect = predictor.detects or results.show_instances or results.save_json or wanted
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
-        getattr(predictor.detector, 'check', lambda names: None)([job.name for job in jobs])
+        getattr(predictor.detector, 'check', lambda names: None)(names)
     writer = ResultWriter(results.show_instances, results.save_json)
 
     def read(job: Job, _: None) -> Photo:
@@ -93,7 +101,8 @@ def color_album(
         return list(zip(read, predictor.find(read, [job.name for job, _ in photos]), strict=True))
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
-        return Prepared(found[0], predictor.pack(found[0], Request(found[1]), job.name))
+        request = predictor.wish(found[0], Request(found[1]), wishes.get(job.name, ()))
+        return Prepared(found[0], predictor.pack(found[0], request, job.name))
 
     def color(items: list[tuple[Job, Prepared]]) -> list[tuple[Photo, ColorizationSample]]:
         samples = predictor.color([item.data for _, item in items], results.show_fusion, exact=colour.native_size)

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
+from insta_colorization.fileio.hints import HintFile
 from insta_colorization.models.colorizer import Colorizer
 from insta_colorization.registry import SCOPE
 from insta_colorization.structures import ColorizationSample, Request
@@ -122,6 +123,7 @@ class ColorizationInferencer(BaseInferencer):
         out_dir: str | os.PathLike[str] | None = None,
         on_error: OnError = 'raise',
         on_progress: Callable[[int, int], object] | None = None,
+        hints: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> dict[str, list]:
         """Colours photos, see `color_album`.
@@ -134,6 +136,7 @@ class ColorizationInferencer(BaseInferencer):
             out_dir: folder to write to; None to get the pictures back instead.
             on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
             on_progress: called with the number of photos that are done and of all, instead of a progress bar.
+            hints: JSON file of colours for places of the photos, see `fileio.hints`.
             options: of `ResultOptions`, `ColourOptions` and `PaceOptions`, by name.
 
         Returns:
@@ -148,9 +151,12 @@ class ColorizationInferencer(BaseInferencer):
         options |= {'batch_size': batch_size, 'out_dir': out_dir}
         results, colour, pace = _grouped(options, ResultOptions, ColourOptions, PaceOptions)
         jobs = self._inputs_to_list(inputs, out_dir=out_dir, recursive=results.recursive, suffix=results.suffix)
+        wishes = None if hints is None else HintFile(hints)
         with progress_bar(self.show_progress and on_progress is None) as bar:
             tell = on_progress or bar
-            outcomes = color_album(self.predictor, jobs, results, colour, pace, on_error, tell, return_datasamples)
+            outcomes = color_album(
+                self.predictor, jobs, results, colour, pace, on_error, tell, return_datasamples, wishes
+            )
         return {
             'predictions': [outcome.sample or outcome.record for outcome in outcomes],
             'visualization': [outcome.pixels for outcome in outcomes if outcome.pixels is not None],

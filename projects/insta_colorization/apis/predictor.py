@@ -18,6 +18,7 @@ from torch import Tensor
 from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.detectors import InstanceDetector, build_detector
 from insta_colorization.detectors.selection import select
+from insta_colorization.fileio.hints import Wish, names_objects, place_hints
 from insta_colorization.imaging.photo import Photo, Source
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.models.decoders import parse_decoder
@@ -47,8 +48,8 @@ class Prediction:
         source: the photo that was coloured.
         pixels: the picture, (H, W, 3) RGB in the photo's own size and depth.
         sample: `pred_ab` (2, S, S) in network units and the `instances` that were used.
-        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes` and `scores`, as JSON
-            takes them.
+        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes` and `scores`, and
+            `hints` where there are some, as JSON takes them.
     """
 
     source: Photo
@@ -141,6 +142,7 @@ class Predictor:
         self._exact_dtype = torch.float32 if precision == 'auto' else self.dtype
         checkpoint = load_checkpoint(weights or DEFAULT_WEIGHTS)
         parsed = None if decoder is None else parse_decoder(decoder)
+        self._weights, self._hinted = checkpoint.path.name, checkpoint.family.follows_hints(checkpoint)
         self.model = colorizer_for(checkpoint, self.config.model, parsed, preset).to(self.device)
         # Batches are copied to a GPU while it works on the one before.
         self.model.data_preprocessor._non_blocking = self.device.type == 'cuda'
@@ -192,7 +194,7 @@ class Predictor:
         photo: Source,
         instances: Instances | Boxes | None = None,
         masks: np.ndarray | Tensor | None = None,
-        hints: Iterable[Hint] = (),
+        hints: Iterable[Hint | Wish | Mapping[str, Any]] = (),
         map: np.ndarray | None = None,
         caption: str | None = None,
         show_fusion: Sequence[str] = (),
@@ -205,7 +207,8 @@ class Predictor:
             instances: the photo's objects, or their boxes (R, 4) as x0, y0, x1, y1 in its pixels; the detector is then
                 not asked. Boxes that stick out are cut at the photo's edge.
             masks: (R, H, W), not zero where an instance is; without instances their boxes are the masks' extents.
-            hints: colours at places of the photo.
+            hints: colours at places of the photo: `Hint`s, or wishes as files of hints have them, such as
+                `{'object': 0, 'color': 'red'}`, which may name objects by number (see `fileio.hints`).
             map: (H, W) integers, the class of each pixel.
             caption: a text that says which colours things have.
             show_fusion: rows of the network whose fusion weights the sample keeps as `fusion_shares`.
@@ -218,12 +221,15 @@ class Predictor:
         options = ColourOptions(**colour)
         source = self.read(photo)
         found = _given(source.size, instances, masks)
-        request = Request(found, tuple(hints), map, caption)
+        said = [hint if isinstance(hint, Hint | Wish) else Wish.parse(hint) for hint in hints]
+        wishes = [hint for hint in said if isinstance(hint, Wish)]
+        request = Request(found, tuple(hint for hint in said if isinstance(hint, Hint)), map, caption)
         self.check(request)
         name = _name(photo)
         if found is None:
-            (found,) = self.find([source], [name]) if self.detects else [Instances.empty(source.size)]
-            request = replace(request, instances=found)
+            detect = self.detects or names_objects(wishes)
+            (found,) = self.find([source], [name]) if detect else [Instances.empty(source.size)]
+        request = self.wish(source, replace(request, instances=found), wishes)
         (sample,) = self.color([self.pack(source, request, name)], show_fusion, exact=options.native_size)
         return self.finish(source, sample, options)
 
@@ -232,6 +238,19 @@ class Predictor:
         if foreign := sorted(request.wishes - self.model.uses):
             used = ', '.join(sorted(self.model.uses)) or 'the photo alone'
             raise ValueError(f'{type(self.model).__name__} cannot use {", ".join(foreign)}: it uses {used}')
+        if request.hints and not self._hinted:
+            raise ValueError(f'{self._weights} cannot follow hints, because it was trained without any')
+
+    def wish(self, photo: Photo, request: Request, wishes: Sequence[Wish]) -> Request:
+        """A request with the hints that wishes become on a photo, above those that it has; see `place_hints`.
+
+        Raises:
+            ValueError: a wish cannot be met, or the model cannot use hints.
+        """
+        instances = Instances.empty(photo.size) if request.instances is None else request.instances
+        request = replace(request, hints=(*request.hints, *place_hints(wishes, photo.pixels, instances)))
+        self.check(request)
+        return request
 
     def read(self, photo: Source, name: str | None = None) -> Photo:
         """Reads a photo and says, once, that colours are not used.
@@ -270,7 +289,7 @@ class Predictor:
         request.check_size(photo.size)
         data = self.model.pack(photo.rgb8, request, self.input_size)
         sample = data['data_samples']
-        sample.set_metainfo({'img_path': name, 'image_size': photo.size})
+        sample.set_metainfo({'img_path': name, 'image_size': photo.size, 'used_hints': request.hints})
         if 'instances' not in sample:
             sample.instances = Instances.empty(photo.size) if request.instances is None else request.instances
         if self.device.type == 'cuda':
@@ -329,7 +348,7 @@ class Predictor:
 
     def describe(self, sample: ColorizationSample) -> dict[str, Any]:
         """The record of a coloured photo, see `Prediction`."""
-        return {
+        record = {
             'photo': sample.img_path,
             'output': None,
             'status': 'done',
@@ -338,6 +357,8 @@ class Predictor:
             'boxes': [[round(value, 2) for value in box] for box in sample.instances.boxes.tolist()],
             'scores': [round(score, 4) for score in sample.instances.scores.tolist()],
         }
+        hints = [{'box': list(h.box), 'ab': [round(v, 2) for v in h.ab]} for h in sample.get('used_hints', ())]
+        return record | ({'hints': hints} if hints else {})
 
 
 def _given(size: Size, instances: Instances | Boxes | None, masks: np.ndarray | Tensor | None) -> Instances | None:

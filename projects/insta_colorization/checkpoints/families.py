@@ -122,6 +122,10 @@ class Family:
         """What prediction must know of the model that was trained, for a checkpoint's metadata; see `model_cfg`."""
         return {}
 
+    def follows_hints(self, checkpoint: 'Checkpoint') -> bool:
+        """Whether weights may have learned from hints; what our tools published says so by `hints` in its metadata."""
+        return 'config' not in checkpoint.metadata or 'hints' in checkpoint.metadata
+
     @property
     def networks(self) -> tuple[str, ...]:
         """All its networks."""

@@ -19,14 +19,17 @@ class Hint:
         ab: a and b of CIELAB, about -110..110.
         box: x0, y0, x1, y1 in whole pixels of the photo, the end exclusive.
         mask: (y1 - y0, x1 - x0) bool, which pixels of the box are meant; None for all.
+        certainty: 1 where each pixel has this colour, as at a point; 0.5 where it is the mean of a thing.
 
     Raises:
-        ValueError: the colour is not finite, the box has no area or begins outside the photo, or the mask does not fit.
+        ValueError: the colour is not finite, the box has no area or begins outside the photo, the mask does not fit, or
+            the certainty is not in 0..1.
     """
 
     ab: tuple[float, float]
     box: Box
     mask: np.ndarray | None = None
+    certainty: float = 0.5
 
     def __post_init__(self) -> None:
         if len(self.ab) != 2 or not all(map(math.isfinite, self.ab)):
@@ -40,13 +43,15 @@ class Hint:
             raise ValueError(
                 f'the mask of a hint must have the size of its box, {(y1 - y0, x1 - x0)}, but got {self.mask.shape}'
             )
+        if not 0 < self.certainty <= 1:
+            raise ValueError(f'the certainty of a hint must lie in 0..1 and not be 0, but got {self.certainty}')
 
     @classmethod
     def at(cls, x: float, y: float, ab: tuple[float, float], radius: int = 2) -> 'Hint':
         """A hint at a point: the square of `2 * radius + 1` pixels around it, cut at the photo's left and top edge."""
         left, top = math.floor(x), math.floor(y)
         box = (max(0, left - radius), max(0, top - radius), left + radius + 1, top + radius + 1)
-        return cls(ab, box)
+        return cls(ab, box, certainty=1.0)
 
 
 @dataclass(frozen=True, eq=False)

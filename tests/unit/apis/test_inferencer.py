@@ -828,3 +828,23 @@ class TestProgress:
         ColorizationInferencer(weights=image_weights, device='cpu', show_progress=show)(textured())
 
         assert capfd.readouterr() == ('', '')
+
+
+def test_hints_by_the_photos_names(plain, album, tmp_path):
+    (tmp_path / 'hints.json').write_text(json.dumps({'2.png': [{'point': [30, 20], 'color': 'red'}]}))
+
+    result = plain(album, hints=tmp_path / 'hints.json')
+
+    assert [len(record.get('hints', ())) for record in result['predictions']] == [0, 1, 0, 0]
+    without = plain(album)['visualization']
+    changed = [(a != b).any() for a, b in zip(result['visualization'], without, strict=True)]
+    assert changed == [False, True, False, False]
+
+
+def test_a_hint_outside_its_photo_fails_that_photo_alone(plain, album, tmp_path):
+    (tmp_path / 'hints.json').write_text(json.dumps({'2.png': [{'point': [300, 20], 'color': 'red'}]}))
+
+    records = plain(album, hints=tmp_path / 'hints.json', on_error='collect')['predictions']
+
+    assert [record['status'] for record in records] == ['done', 'failed', 'done', 'done']
+    assert 'point (300, 20) lies outside the photo of width 60 and height 42' in records[1]['reason']

@@ -222,6 +222,37 @@ class TestRequest:
 
         assert (plain.predict(textured(), hints=[hint]).pixels != plain.predict(textured()).pixels).any()
 
+    def test_wishes_name_places_and_colours(self, fused, detector):
+        object_, point = {'object': 1, 'color': 'red'}, {'point': [30, 20], 'color': '#00f'}
+
+        prediction = fused.predict(textured(), hints=[object_, point])
+
+        assert (prediction.pixels != fused.predict(textured()).pixels).any()
+        boxes = [hint['box'] for hint in prediction.record['hints']]
+        assert boxes == [[20, 10, 60, 44], [28, 18, 33, 23]]
+        red, blue = (hint['ab'] for hint in prediction.record['hints'])
+        assert red[0] > 20
+        assert blue[1] < -20
+
+    def test_objects_are_looked_for_where_a_wish_names_one(self, image_weights, detector):
+        predictor = Predictor(weights=image_weights, device='cpu')
+        predictor._detector = detector
+
+        assert len(predictor.predict(textured(), hints=[{'object': 0, 'color': 'red'}]).record['hints']) == 1
+        assert detector.calls == 1
+        with pytest.raises(ValueError, match='for object 2, but the photo has 2, numbered from 0'):
+            predictor.predict(textured(), hints=[{'object': 2, 'color': 'red'}])
+
+    def test_weights_that_never_saw_a_hint_refuse_them(self, tmp_path):
+        from insta_colorization.checkpoints import load_checkpoint
+        from insta_colorization.models.insta.checkpoint import InstaFamily
+        from insta_colorization.utils.configs import DEFAULT_WEIGHTS
+
+        assert not InstaFamily().follows_hints(load_checkpoint(DEFAULT_WEIGHTS))
+        predictor = Predictor(device='cpu', detector='none')
+        with pytest.raises(ValueError, match=r'photos_w025\.safetensors cannot follow hints, .* trained without any'):
+            predictor.predict(textured(), hints=[Hint.at(5, 5, (20.0, 0.0))])
+
     def test_fusion_shares_on_request(self, fused):
         shares = fused.predict(textured(), show_fusion=['3']).sample.fusion_shares
 

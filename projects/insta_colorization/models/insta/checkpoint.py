@@ -187,5 +187,8 @@ class LiteFamily(InstaFamily):
     def settings(self, checkpoint: Checkpoint) -> dict[str, float]:  # noqa: D102
         return {}
 
+    def follows_hints(self, checkpoint: Checkpoint) -> bool:  # noqa: D102
+        return True
+
     def metadata(self, model_cfg: Mapping[str, Any]) -> dict[str, str]:  # noqa: D102
         return {'decoder': super().metadata(model_cfg)['decoder']}

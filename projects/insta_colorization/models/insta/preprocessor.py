@@ -129,36 +129,32 @@ def paint_hints(hints: Sequence[Hint], window: Box, size: int) -> Tensor:
         size: S, side of the square that it is squashed to.
 
     Returns:
-        (3, S, S): a and b in network units, 0 where there is no hint, and the mask in 0..1; a hint covers at least one
-        cell of a window that it reaches.
+        (3, S, S): a and b in network units, 0 where there is no hint, and the hints' certainty, as `true_hints` has
+        them; a hint covers at least one cell of a window that it reaches.
     """
-    painted = torch.zeros(3, size, size)
     left, top = window[:2]
     scale = np.array([size / (window[2] - left), size / (window[3] - top)] * 2)
-    for hint in hints:
-        corners = (np.array(hint.box) - [left, top, left, top]) * scale
-        if (corners[2:] <= 0).any() or (corners[:2] >= size).any():
-            continue
-        start = np.clip(np.floor(corners[:2] + 0.5).astype(int), 0, size - 1)
-        end = np.clip(np.floor(corners[2:] + 0.5).astype(int), start + 1, size)
-        cells = (slice(start[1], end[1]), slice(start[0], end[0]))
-        inside = _covered(hint, start, end, corners)
-        for channel, value in enumerate((*(part / AB_RANGE for part in hint.ab), 1.0)):
-            painted[(channel, *cells)].masked_fill_(inside, value)
-    return painted
+    corners = (np.array([hint.box for hint in hints]).reshape(-1, 4) - [left, top, left, top]) * scale
+    reaching = (corners[:, 2:] > 0).all(axis=1) & (corners[:, :2] < size).all(axis=1)
+    start = np.floor(corners[:, :2] + 0.5).astype(int).clip(0, size - 1)
+    end = np.maximum(np.floor(corners[:, 2:] + 0.5).astype(int), start + 1).clip(max=size)
+    on_top = np.zeros((size, size), np.int64)  # which hint, from 1; thousands of them are looked up at once
+    for number in reaching.nonzero()[0].tolist():
+        (x0, y0), (x1, y1) = start[number], end[number]
+        cells = on_top[y0:y1, x0:x1]
+        cells[_covered(hints[number], start[number], end[number], corners[number])] = number + 1
+    values = [(0.0, 0.0, 0.0), *((hint.ab[0] / AB_RANGE, hint.ab[1] / AB_RANGE, hint.certainty) for hint in hints)]
+    return torch.tensor(values)[torch.from_numpy(on_top)].movedim(-1, 0)
 
 
-def _covered(hint: Hint, start: np.ndarray, end: np.ndarray, corners: np.ndarray) -> Tensor:
-    """(rows, columns) bool: which of a hint's cells its mask covers."""
-    width, height = end - start
+def _covered(hint: Hint, start: np.ndarray, end: np.ndarray, corners: np.ndarray) -> Any:
+    """(rows, columns) bool: which of a hint's cells its mask covers; `...` where it has none."""
     if hint.mask is None:
-        return torch.ones(int(height), int(width), dtype=torch.bool)
-    mask = torch.as_tensor(hint.mask)
-    rows, columns = (
-        ((torch.arange(first, last) + 0.5 - low) / (high - low) * count).long().clamp(0, count - 1)
-        for first, last, low, high, count in (
-            (start[1], end[1], corners[1], corners[3], mask.shape[0]),
-            (start[0], end[0], corners[0], corners[2], mask.shape[1]),
+        return ...
+    columns, rows = (
+        ((np.arange(first, last) + 0.5 - low) / (high - low) * count).astype(int).clip(0, count - 1)
+        for first, last, low, high, count in zip(
+            start, end, corners[:2], corners[2:], hint.mask.shape[::-1], strict=True
         )
     )
-    return mask[rows[:, None], columns]
+    return hint.mask[rows[:, None], columns].astype(bool)

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 from skimage.color import rgb2gray, rgb2lab
+from torch.overrides import TorchFunctionMode
 
 from insta_colorization.models import ColorizationPreprocessor
-from insta_colorization.structures import ColorizationSample, Instances
+from insta_colorization.models.insta.preprocessor import paint_hints, true_hints
+from insta_colorization.structures import ColorizationSample, Hint, Instances
 
 
 @pytest.fixture
@@ -99,3 +101,52 @@ def test_crops_get_their_part_of_the_hints_in_training(photos):
     assert quarter[2].sum() == 4 * (size // 2)
     assert torch.equal(quarter[:2, 0, 0], whole[:2, 0, 0])
     assert not made['hints'][1].any()
+
+
+class TestPaintedHints:
+    def test_are_what_training_paints(self):
+        ab = torch.zeros(1, 2, 16, 16)
+        ab[0, 0, 2:9, 4:12], ab[0, 1, 10:13, 10:13] = 33 / 110, -22 / 110
+        regions = torch.tensor([[4.0, 2, 12, 9, 0.5], [10, 10, 13, 13, 1]])
+
+        painted = paint_hints([Hint((33.0, 0.0), (4, 2, 12, 9)), Hint.at(11, 11, (0.0, -22.0), 1)], (0, 0, 16, 16), 16)
+
+        torch.testing.assert_close(painted, true_hints(ab, [regions])[0])
+
+    def test_later_ones_lie_on_top_and_masks_are_kept(self):
+        mask = np.zeros((8, 8), bool)
+        mask[:4] = True
+        hints = [Hint((10.0, 0.0), (0, 0, 16, 16)), Hint((20.0, 0.0), (4, 4, 12, 12), mask, 0.75)]
+
+        painted = paint_hints(hints, (0, 0, 16, 16), 8)
+
+        assert (painted[0] * 110).round().int().tolist()[1:4] == [
+            [10] * 8,
+            [10, 10, 20, 20, 20, 20, 10, 10],
+            [10, 10, 20, 20, 20, 20, 10, 10],
+        ]
+        assert painted[2].unique().tolist() == [0.5, 0.75]
+
+    def test_a_window_gets_those_that_reach_it(self):
+        hints = [Hint.at(x, 5, (x, 0.0), 0) for x in (3, 20)]
+
+        painted = paint_hints(hints, (10, 0, 26, 16), 16)
+
+        assert painted[2].nonzero().tolist() == [[5, 10]]
+        assert not paint_hints([], (10, 0, 26, 16), 16).any()
+
+    def test_ten_thousand_take_no_more_tensor_operations_than_one(self):
+        class Counted(TorchFunctionMode):
+            count = 0
+
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                self.count += 1
+                return func(*args, **kwargs or {})
+
+        counts = []
+        for number in (1, 10_000):
+            hints = [Hint.at(n % 100, n // 100, (n % 50, 0.0), 1) for n in range(number)]
+            with Counted() as counted:
+                paint_hints(hints, (0, 0, 100, 100), 32)
+            counts.append(counted.count)
+        assert counts[0] == counts[1] < 10
