@@ -18,6 +18,11 @@ model = dict(
         classes=dict(type='RebalancedClassLoss', prior='ab_prior.json', loss_weight=0.15),
     ),
     trainable=[f'image_net.{part}' for part in decoder_parts],
+    presets=dict(
+        safe=dict(type='RegressionDecoder'),
+        natural=dict(type='RegressionDecoder', gain=1.3, expansion=0.5),
+        vivid=dict(type='RegressionDecoder', gain=1.85, expansion=0.8),
+    ),
 )
 input_size = 128
 train_pipeline = [

@@ -2,11 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from insta_colorization.checkpoints import load_checkpoint
+from insta_colorization.colorspace import AB_RANGE, BinSet, compress_chroma, lab_to_rgb, pixel_lightness
 from insta_colorization.detectors import InstanceDetector, build_detector
 from insta_colorization.detectors.selection import select
 from insta_colorization.fileio.hints import Wish, names_objects, place_hints
+from insta_colorization.imaging.following import follow_hints
 from insta_colorization.imaging.photo import Photo, Source
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.models.decoders import parse_decoder
 from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
-from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size
+from insta_colorization.models.modes import find_modes
+from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells
 from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from insta_colorization.utils.device import resolve_device, resolve_precision
 from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, ObjectOptions, Precision
@@ -37,6 +40,7 @@ logger = logging.getLogger(__name__)
 _LARGEST_INPUT = 2**13
 
 Weights = str | Path | Sequence[str | Path]
+Box = tuple[int, int, int, int]
 Boxes = np.ndarray | Tensor | Sequence[Sequence[float]]
 
 
@@ -73,6 +77,20 @@ class Prediction:
             size = self.pixels.shape[1], self.pixels.shape[0]
             alpha = np.asarray(small.resize(size, Image.Resampling.BILINEAR))
         return replace(self.source, pixels=self.pixels, alpha=alpha, is_colour=True)
+
+
+class Suggestion(NamedTuple):
+    """A colour that an object may have.
+
+    Attributes:
+        ab: a and b of CIELAB.
+        rgb: sRGB in 0..255 at the mean lightness of the object.
+        share: how likely it is, 0..1; the shares of all colours add up to 1.
+    """
+
+    ab: tuple[float, float]
+    rgb: tuple[int, int, int]
+    share: float
 
 
 class Predictor:
@@ -212,7 +230,7 @@ class Predictor:
             map: (H, W) integers, the class of each pixel.
             caption: a text that says which colours things have.
             show_fusion: rows of the network whose fusion weights the sample keeps as `fusion_shares`.
-            colour: `native_size`, `upsampling`, `saturation`, `strength`, see `ColourOptions`.
+            colour: `native_size`, `upsampling`, `saturation`, `strength`, `strict_hints`, see `ColourOptions`.
 
         Raises:
             ImageReadError: there is no readable photo.
@@ -232,6 +250,112 @@ class Predictor:
         request = self.wish(source, replace(request, instances=found), wishes)
         (sample,) = self.color([self.pack(source, request, name)], show_fusion, exact=options.native_size)
         return self.finish(source, sample, options)
+
+    def suggest_colors(
+        self,
+        photo: Source,
+        box: Sequence[float] | None = None,
+        mask: np.ndarray | Tensor | None = None,
+        count: int = 5,
+    ) -> list[Suggestion]:
+        """Colours that an object of a photo may have, most likely first: the modes of its distribution of classes.
+
+        Args:
+            photo: see `predict`.
+            box: x0, y0, x1, y1 in pixels of the photo, around the object; None with a mask is the mask's extent.
+            mask: (H, W), not zero where the object is; None is the ellipse in the box.
+            count: how many suggestions at most.
+
+        Raises:
+            ImageReadError: there is no readable photo.
+            ValueError: there is neither a box nor a mask, they do not fit the photo, or the count is below 1.
+        """
+        if box is None and mask is None:
+            raise ValueError('suggest_colors needs the box or the mask of an object, but got neither')
+        if count < 1:
+            raise ValueError(f'count must be at least 1, but got {count}')
+        source = self.read(photo)
+        boxes, masks = None if box is None else [box], None if mask is None else torch.as_tensor(mask)[None]
+        instances = _given(source.size, boxes, masks)
+        if instances is None or not len(instances):
+            raise ValueError(f'the box {box} has no area in the photo of size {source.size}')
+        (suggestions,) = self._suggestions(source, instances, count)
+        return suggestions
+
+    def variants(
+        self,
+        photo: Source,
+        count: int = 4,
+        seed: int = 0,
+        instances: Instances | Boxes | None = None,
+        masks: np.ndarray | Tensor | None = None,
+        **colour: Any,
+    ) -> list[Prediction]:
+        """Different plausible pictures of one photo: each object has another one of its suggested colours.
+
+        An object changes as a whole, and its detail of colour stays; one without a mask is taken for the ellipse in its
+        box. The surroundings are the same in all of them.
+
+        Args:
+            photo: see `predict`.
+            count: how many pictures.
+            seed: the same one gives the same pictures.
+            instances: see `predict`.
+            masks: see `predict`.
+            colour: see `predict`.
+
+        Raises:
+            ImageReadError: there is no readable photo.
+            ValueError: an argument is out of range, or the photo has no objects.
+        """
+        options = ColourOptions(**{**colour, 'strict_hints': True})
+        if count < 1:
+            raise ValueError(f'count must be at least 1, but got {count}')
+        source, name = self.read(photo), _name(photo)
+        found = _given(source.size, instances, masks)
+        if found is None:
+            (found,) = self.find([source], [name])
+        if not len(found):
+            raise ValueError(f'the variants of a photo differ in its objects, but {name} has none')
+        suggested = self._suggestions(source, found, count)
+        generator = np.random.default_rng(seed)
+        # Each object goes through its colours in a random order, the likely ones sooner.
+        orders = [
+            np.argsort(generator.exponential(size=len(each)) / [max(s.share, 1e-6) for s in each]) for each in suggested
+        ]
+        (plain,) = self.color([self.pack(source, Request(found), name)], exact=options.native_size)
+        predictions = []
+        for number in range(count):
+            chosen = [each[order[number % len(each)]] for each, order in zip(suggested, orders, strict=True)]
+            hints = (Hint(s.ab, *place) for s, place in zip(chosen, _places(found), strict=True))
+            sample = plain.clone()
+            sample.set_metainfo({'used_hints': tuple(hints)})
+            predictions.append(self.finish(source, sample, options))
+        return predictions
+
+    @torch.inference_mode()
+    def _suggestions(self, photo: Photo, instances: Instances, count: int) -> list[list[Suggestion]]:
+        """The likely colours of each of a photo's instances."""
+        data = self.pack(photo, Request(instances))
+        logits = self.model.colors(self.model.data_preprocessor(pseudo_collate([data])), classify=True).class_logits
+        if logits is None:
+            raise ValueError(f'{type(self.model).__name__} has no class head, of whose classes colours are suggested')
+        shares = logits[0].float().softmax(dim=0).cpu()
+        lightness = pixel_lightness(photo.pixels)
+        suggestions = []
+        for box, mask in _places(instances):
+            place = Hint((0.0, 0.0), box, mask)
+            ((_, cells, inside),) = hint_cells([place], (0, 0, photo.size[1], photo.size[0]), shares.shape[-1])
+            modes = find_modes(shares[(slice(None), *cells)][:, inside].flatten(1).mean(dim=1), BinSet().centres, count)
+            level = float(lightness[box[1] : box[3], box[0] : box[2]][mask].mean())
+            lab = torch.tensor([[level, *(AB_RANGE * value for value in mode.ab)] for mode in modes]).T[..., None]
+            lab = compress_chroma(lab)
+            rgb = (lab_to_rgb(lab).clamp(0, 1) * 255).round().int()[..., 0].T.tolist()
+            reachable = lab[1:, :, 0].T.tolist()
+            suggestions.append(
+                [Suggestion((a, b), tuple(c), m.share) for (a, b), c, m in zip(reachable, rgb, modes, strict=True)]
+            )
+        return suggestions
 
     def check(self, request: Request) -> None:
         """Raises `ValueError` if a request holds what the model cannot use."""
@@ -337,9 +461,10 @@ class Predictor:
         """The picture: (H, W, 3) RGB in the photo's size and depth, or the published code's with `native_size`."""
         if colour.native_size:
             return self.model.native_picture(photo.rgb8, sample, colour.saturation * colour.strength)
+        hints = sample.get('used_hints', ()) if colour.strict_hints else ()
         return colorize_pixels(
             photo.pixels,
-            sample.pred_ab,
+            follow_hints(sample.pred_ab, hints, photo.size) if hints else sample.pred_ab,
             patches=sample.get('pred_patches', ()),
             upsampling=colour.upsampling,
             saturation=colour.saturation,
@@ -381,6 +506,16 @@ def _extent(mask: Tensor, number: int) -> list[int]:
     if not rows:
         raise ValueError(f'mask {number} is empty')
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def _places(instances: Instances) -> Iterator[tuple[Box, np.ndarray]]:
+    """The box of each instance and its mask in it, (h, w) bool; the ellipse in the box where it has none."""
+    for number, (x0, y0, x1, y1) in enumerate(instances.in_pixels().tolist()):
+        mask = None if instances.masks is None else instances.masks[number].cpu().numpy()
+        if mask is None or not mask.any():
+            across, down = (np.linspace(-1, 1, count + 2)[1:-1] for count in (x1 - x0, y1 - y0))
+            mask = across**2 + down[:, None] ** 2 <= 1
+        yield (x0, y0, x1, y1), mask
 
 
 def _name(photo: Source) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.colorspace import BinSet
+from insta_colorization.colorspace import AB_RANGE, BinSet
 from insta_colorization.registry import MODELS
 
 # {name on the command line: (type, what may stand behind a colon)}
 _NAMES = {'regression': ('RegressionDecoder', 'gain'), 'annealed-mean': ('AnnealedMeanDecoder', 'temperature')}
 
+# The chroma in Lab units at which `RegressionDecoder`'s gain is what it says, and up to how many times that it grows.
+_FULL_CHROMA, _MOST_CHROMA = 20.0, 1.5
 # The preset of weights that have it and of which nothing else is asked.
 DEFAULT_PRESET = 'natural'
 
@@ -24,28 +26,39 @@ class RegressionDecoder(nn.Module):
     Args:
         gain: factor on it. The mean of all colours that a thing may have is paler than any of them; a gain above 1
             gives some of the colour back, at a cost in PSNR.
+        expansion: gives more of it to strong colours, of which the network is sure, than to weak ones: the gain counts
+            as it is at a chroma of 20 Lab units, elsewhere times (chroma / 20) to this power, at most 1.5 to it.
 
     Raises:
-        ValueError: the gain is not positive and finite.
+        ValueError: the gain is not positive and finite, or the expansion is negative or not finite.
     """
 
     classify = False
 
-    def __init__(self, gain: float = 1.0) -> None:
+    def __init__(self, gain: float = 1.0, expansion: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= expansion < math.inf:
+            raise ValueError(f'expansion must be at least 0 and finite, but got {expansion}')
         self.gain = _positive('gain', gain)
+        self.expansion = expansion
 
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
-        """ab (N, 2, H, W) in network units -> the same, times the gain."""
+        """ab (N, 2, H, W) in network units -> the same, with more colour."""
+        if self.expansion:
+            chroma = ab.norm(dim=1, keepdim=True) * (AB_RANGE / _FULL_CHROMA)
+            ab = ab * chroma.clamp(max=_MOST_CHROMA) ** self.expansion
         return ab if self.gain == 1 else ab * self.gain
 
     def describe(self) -> str:
         """What a protocol says about it."""
-        return f'{type(self).__name__}, gain {self.gain:g}'
+        expansion = f', expansion {self.expansion:g}' if self.expansion else ''
+        return f'{type(self).__name__}, gain {self.gain:g}{expansion}'
 
     def title(self) -> str:
         """What a line of text calls it."""
-        return 'the regression head' + ('' if self.gain == 1 else f' (times {self.gain:g})')
+        expansion = f', strong colours by a power of {self.expansion:g} more' if self.expansion else ''
+        gain = f'times {self.gain:g}{expansion}' if self.gain != 1 or expansion else ''
+        return 'the regression head' + (f' ({gain})' if gain else '')
 
 
 @MODELS.register_module()

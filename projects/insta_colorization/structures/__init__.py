@@ -2,5 +2,5 @@
 
 from .coco import COCO_CLASSES, COCO_IDS
 from .instances import Instances
-from .request import Hint, Request
+from .request import Hint, Request, hint_cells
 from .sample import ColorizationSample, PhotoField, Size

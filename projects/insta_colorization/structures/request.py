@@ -1,7 +1,9 @@
 """What a user says about a photo beside the photo itself."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +54,40 @@ class Hint:
         left, top = math.floor(x), math.floor(y)
         box = (max(0, left - radius), max(0, top - radius), left + radius + 1, top + radius + 1)
         return cls(ab, box, certainty=1.0)
+
+
+def hint_cells(
+    hints: Sequence[Hint], window: Sequence[float], size: int
+) -> Iterator[tuple[Hint, tuple[slice, slice], Any]]:
+    """Where hints lie on a grid.
+
+    Args:
+        hints: in pixels of the photo.
+        window: x0, y0, x1, y1 in pixels, the part of the photo that the grid covers.
+        size: S, side of the grid.
+
+    Yields:
+        Each hint that reaches the window, its rows and columns of the grid, at least one each, and which of those cells
+        its mask covers: (rows, columns) bool, or `...` for all.
+    """
+    left, top = window[:2]
+    scale = np.array([size / (window[2] - left), size / (window[3] - top)] * 2)
+    corners = (np.array([hint.box for hint in hints]).reshape(-1, 4) - [left, top, left, top]) * scale
+    reaching = (corners[:, 2:] > 0).all(axis=1) & (corners[:, :2] < size).all(axis=1)
+    start = np.floor(corners[:, :2] + 0.5).astype(int).clip(0, size - 1)
+    end = np.maximum(np.floor(corners[:, 2:] + 0.5).astype(int), start + 1).clip(max=size)
+    for number in reaching.nonzero()[0].tolist():
+        hint, (x0, y0), (x1, y1) = hints[number], start[number].tolist(), end[number].tolist()
+        inside: Any = ...
+        if hint.mask is not None:
+            rows, columns = (
+                ((np.arange(first, last) + 0.5 - low) / (high - low) * count).astype(int).clip(0, count - 1)
+                for first, last, low, high, count in zip(
+                    (y0, x0), (y1, x1), corners[number, [1, 0]], corners[number, [3, 2]], hint.mask.shape, strict=True
+                )
+            )
+            inside = hint.mask[rows[:, None], columns].astype(bool)
+        yield hint, (slice(y0, y1), slice(x0, x1)), inside
 
 
 @dataclass(frozen=True, eq=False)

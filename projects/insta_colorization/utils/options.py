@@ -137,6 +137,7 @@ class ColourOptions:
     upsampling: Upsampling = option('guided', 'how colour gets to full size')
     saturation: float = option(1.0, 'factor on the chroma')
     strength: float = option(1.0, '0 grey .. 1 the whole colour')
+    strict_hints: bool = option(False, 'boxes and objects get just the mean colours of their hints')
 
     def __post_init__(self) -> None:
         if self.upsampling not in get_args(Upsampling):
@@ -146,6 +147,8 @@ class ColourOptions:
             raise ValueError(f'saturation must be at least 0 and finite, but got {self.saturation}')
         if not 0 <= self.strength <= 1:
             raise ValueError(f'strength must lie in 0..1, but got {self.strength}')
+        if self.native_size and self.strict_hints:
+            raise ValueError('native_size is what the published code writes, and strict_hints changes it: choose one')
 
 
 @dataclass(frozen=True, kw_only=True)

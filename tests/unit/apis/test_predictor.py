@@ -243,12 +243,7 @@ class TestRequest:
         with pytest.raises(ValueError, match='for object 2, but the photo has 2, numbered from 0'):
             predictor.predict(textured(), hints=[{'object': 2, 'color': 'red'}])
 
-    def test_weights_that_never_saw_a_hint_refuse_them(self, tmp_path):
-        from insta_colorization.checkpoints import load_checkpoint
-        from insta_colorization.models.insta.checkpoint import InstaFamily
-        from insta_colorization.utils.configs import DEFAULT_WEIGHTS
-
-        assert not InstaFamily().follows_hints(load_checkpoint(DEFAULT_WEIGHTS))
+    def test_weights_that_never_saw_a_hint_refuse_them(self):
         predictor = Predictor(device='cpu', detector='none')
         with pytest.raises(ValueError, match=r'photos_w025\.safetensors cannot follow hints, .* trained without any'):
             predictor.predict(textured(), hints=[Hint.at(5, 5, (20.0, 0.0))])
@@ -262,6 +257,9 @@ class TestRequest:
         ('colour', 'message'),
         [
             pytest.param({'saturation': -1}, 'saturation must .* but got -1', id='saturation'),
+            pytest.param(
+                {'strict_hints': True, 'native_size': True}, 'strict_hints changes it', id='strict and native'
+            ),
             pytest.param({'upsampling': 'cubic'}, "guided, bilinear, but got 'cubic'", id='upsampling'),
         ],
     )
@@ -311,3 +309,65 @@ def test_metadata_of_a_checkpoint_that_mean_nothing(tmp_path, image_weights, met
         Predictor(weights=tmp_path / 'odd.safetensors', device='cpu')
 
     assert 'odd.safetensors' in str(refusal.value) or 'at most' in str(refusal.value)
+
+
+class TestSuggestions:
+    @pytest.mark.parametrize('place', [{'box': BOXES[0]}, {'mask': np.pad(np.ones((20, 20)), ((9, 19), (9, 35)))}])
+    def test_are_different_colours_with_shares(self, fused, place):
+        suggestions = fused.suggest_colors(textured(), **place, count=3)
+
+        assert len(suggestions) == 3
+        shares = [suggestion.share for suggestion in suggestions]
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1
+        ab = torch.tensor([suggestion.ab for suggestion in suggestions])
+        assert torch.pdist(ab).min() > 5
+        assert all(0 <= value <= 255 for suggestion in suggestions for value in suggestion.rgb)
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            pytest.param({}, 'needs the box or the mask of an object, but got neither', id='nothing'),
+            pytest.param({'box': [70, 0, 80, 9]}, r'has no area in the photo of size \(48, 64\)', id='outside'),
+            pytest.param({'box': BOXES[0], 'count': 0}, 'count must be at least 1, but got 0', id='count'),
+            pytest.param({'mask': np.zeros(SIZE)}, 'mask 0 is empty', id='empty mask'),
+        ],
+    )
+    def test_bad_input(self, fused, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            fused.suggest_colors(textured(), **arguments)
+
+
+class TestVariants:
+    def test_differ_in_the_objects_alone(self, fused):
+        first, second, third = fused.variants(textured(), 3, instances=BOXES[:1])
+
+        for one, other in ((first, second), (second, third)):
+            changed = (one.pixels != other.pixels).any(axis=2)
+            assert changed[15:30, 12:22].all()
+            assert not changed[:, 45:].any()
+
+    def test_the_seed_decides(self, fused):
+        one, same, other = (fused.variants(textured(), 4, seed, BOXES[:1]) for seed in (0, 0, 3))
+
+        assert all((a.pixels == b.pixels).all() for a, b in zip(one, same, strict=True))
+        assert any((a.pixels != b.pixels).any() for a, b in zip(one, other, strict=True))
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [({'count': 0}, 'count must be at least 1, but got 0'), ({'instances': []}, 'its objects, but photo has none')],
+    )
+    def test_bad_input(self, fused, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            fused.variants(textured(), **arguments)
+
+
+def test_strict_hints_set_the_mean_of_a_box(plain):
+    from skimage.color import rgb2lab
+
+    hint = Hint((20.0, -15.0), (16, 12, 48, 36))
+
+    picture = plain.predict(textured(), hints=[hint], strict_hints=True, upsampling='bilinear').pixels
+
+    mean = rgb2lab(picture)[12:36, 16:48, 1:].mean(axis=(0, 1))
+    assert mean == pytest.approx([20, -15], abs=2)

@@ -34,6 +34,19 @@ def test_a_gain_makes_regression_more_colourful():
     torch.testing.assert_close(RegressionDecoder(gain=1.25)(ab, None) * 4, ab * 5)
 
 
+def test_an_expansion_favours_strong_colours():
+    chroma = torch.tensor([0.0, 5, 20, 30, 80])
+    ab = torch.stack([chroma * 0.6, chroma * 0.8]).view(1, 2, 1, 5) / 110
+
+    decoder = RegressionDecoder(gain=2.0, expansion=0.5)
+
+    expected = 2 * chroma * torch.tensor([0, 0.5, 1, 1.5**0.5, 1.5**0.5])
+    torch.testing.assert_close(110 * decoder(ab, None).norm(dim=1).flatten(), expected)
+    assert decoder.describe() == 'RegressionDecoder, gain 2, expansion 0.5'
+    with pytest.raises(ValueError, match='expansion must be at least 0 and finite, but got -1'):
+        RegressionDecoder(expansion=-1)
+
+
 def test_a_temperature_of_one_gives_the_mean(logits):
     shares = np.exp(logits[0, :, 0, 0].double().numpy())
     expected = sum(share * centre(index) for index, share in enumerate(shares / shares.sum()))

@@ -22,7 +22,7 @@ def load_tool(root: Path, name: str) -> ModuleType:
 
 @pytest.fixture(scope='module')
 def tools(root) -> dict[str, ModuleType]:
-    return {name: load_tool(root, name) for name in ('print_config', 'get_flops', 'browse_dataset')}
+    return {name: load_tool(root, name) for name in ('print_config', 'get_flops', 'browse_dataset', 'evaluate_hints')}
 
 
 @pytest.fixture
@@ -213,3 +213,42 @@ class TestBrowseDataset:
 
     def test_bad_number(self, run):
         assert run('browse_dataset', 'x', '--num', 0)[1].startswith('error: --num must be at least 1, but is 0')
+
+
+class TestEvaluateHints:
+    @pytest.fixture
+    def options(self, tmp_path, image_weights) -> list:
+        rng = np.random.default_rng(0)
+        Image.fromarray(rng.integers(60, 200, (96, 128, 3), np.uint8)).save(tmp_path / 'a.png')
+        images = [{'id': 1, 'file_name': 'a.png', 'width': 128, 'height': 96}]
+        annotations = [{'image_id': 1, 'bbox': box} for box in ([20, 20, 40, 30], [0, 0, 3, 3])]
+        (tmp_path / 'boxes.json').write_text(json.dumps({'images': images, 'annotations': annotations}))
+        return [
+            *('insta_full_cocostuff_256x256', image_weights, '--img', tmp_path / 'a.png', '--device', 'cpu'),
+            *('--boxes', tmp_path / 'boxes.json', '--out', tmp_path / 'figures.json'),
+        ]
+
+    def test_strict_hints_are_met(self, run, options, tmp_path):
+        status, text = run('evaluate_hints', *options, '--strict-hints', '--sizes', 32, 64)
+
+        assert status == 0, text
+        figures = json.loads((tmp_path / 'figures.json').read_text())
+        assert {name: values['count'] for name, values in figures.items()} == {
+            'gain': 1,
+            'distance': 6,
+            'spill': 6,
+            'drift': 1,
+        }
+        assert figures['distance']['median'] < 3
+        assert figures['drift']['median'] > 0
+        assert 'distance' in text
+
+    def test_points(self, run, options, tmp_path):
+        assert run('evaluate_hints', *options, '--kind', 'points')[0] == 0
+
+        assert set(json.loads((tmp_path / 'figures.json').read_text())) == {'gain', 'distance', 'spill'}
+
+    def test_a_size_that_the_network_cannot_take(self, run, options):
+        status, text = run('evaluate_hints', *options, '--sizes', 30)
+
+        assert (status, text.splitlines()[-1]) == (1, 'error: sizes must be multiples of 8, but got 30')

@@ -12,9 +12,7 @@ from torch import Tensor
 from insta_colorization.colorspace import AB_RANGE, rgb_to_gray, rgb_to_lab, to_network
 from insta_colorization.imaging.resize import crop_instances, resize_photo, to_tensor
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import ColorizationSample, Hint, Instances, Request
-
-Box = Sequence[float]
+from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, hint_cells
 
 
 @MODELS.register_module()
@@ -120,7 +118,7 @@ def crops_of_hints(hints: Tensor, instances: Instances) -> Tensor:
     return torch.cat(crops)
 
 
-def paint_hints(hints: Sequence[Hint], window: Box, size: int) -> Tensor:
+def paint_hints(hints: Sequence[Hint], window: Sequence[float], size: int) -> Tensor:
     """Colour hints as a network takes them; later ones lie on top.
 
     Args:
@@ -132,29 +130,10 @@ def paint_hints(hints: Sequence[Hint], window: Box, size: int) -> Tensor:
         (3, S, S): a and b in network units, 0 where there is no hint, and the hints' certainty, as `true_hints` has
         them; a hint covers at least one cell of a window that it reaches.
     """
-    left, top = window[:2]
-    scale = np.array([size / (window[2] - left), size / (window[3] - top)] * 2)
-    corners = (np.array([hint.box for hint in hints]).reshape(-1, 4) - [left, top, left, top]) * scale
-    reaching = (corners[:, 2:] > 0).all(axis=1) & (corners[:, :2] < size).all(axis=1)
-    start = np.floor(corners[:, :2] + 0.5).astype(int).clip(0, size - 1)
-    end = np.maximum(np.floor(corners[:, 2:] + 0.5).astype(int), start + 1).clip(max=size)
-    on_top = np.zeros((size, size), np.int64)  # which hint, from 1; thousands of them are looked up at once
-    for number in reaching.nonzero()[0].tolist():
-        (x0, y0), (x1, y1) = start[number], end[number]
-        cells = on_top[y0:y1, x0:x1]
-        cells[_covered(hints[number], start[number], end[number], corners[number])] = number + 1
-    values = [(0.0, 0.0, 0.0), *((hint.ab[0] / AB_RANGE, hint.ab[1] / AB_RANGE, hint.certainty) for hint in hints)]
-    return torch.tensor(values)[torch.from_numpy(on_top)].movedim(-1, 0)
-
-
-def _covered(hint: Hint, start: np.ndarray, end: np.ndarray, corners: np.ndarray) -> Any:
-    """(rows, columns) bool: which of a hint's cells its mask covers; `...` where it has none."""
-    if hint.mask is None:
-        return ...
-    columns, rows = (
-        ((np.arange(first, last) + 0.5 - low) / (high - low) * count).astype(int).clip(0, count - 1)
-        for first, last, low, high, count in zip(
-            start, end, corners[:2], corners[2:], hint.mask.shape[::-1], strict=True
-        )
-    )
-    return hint.mask[rows[:, None], columns].astype(bool)
+    on_top = torch.zeros(size, size, dtype=torch.long)  # which hint, from 1; thousands of them are looked up at once
+    layers = on_top.numpy()
+    colours = [(0.0, 0.0, 0.0)]
+    for hint, cells, inside in hint_cells(hints, window, size):
+        layers[cells][inside] = len(colours)
+        colours.append((hint.ab[0] / AB_RANGE, hint.ab[1] / AB_RANGE, hint.certainty))
+    return torch.tensor(colours)[on_top].movedim(-1, 0)
