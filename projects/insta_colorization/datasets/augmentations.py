@@ -90,7 +90,7 @@ class SampleHints(BaseTransform):
         ValueError: the share lies outside [0, 1].
     """
 
-    def __init__(self, prob: float = 0.4, max_side: int = 7) -> None:
+    def __init__(self, prob: float = 0.5, max_side: int = 7) -> None:
         self.prob = _share(prob)
         self.max_side = max_side
 
