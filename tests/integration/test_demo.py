@@ -376,6 +376,31 @@ class TestPhotos:
         assert outcome.status == 0
         assert 'decoded by the annealed mean (T = 0.5), in bfloat16' in outcome.text
 
+    def test_hints(self, run, photo, tmp_path):
+        hints, boxes = tmp_path / 'hints.json', tmp_path / 'boxes.npz'
+        hints.write_text('{"photo.png": [{"object": 0, "color": "crimson"}]}')
+        np.savez(boxes, bbox=[[10, 10, 50, 40]])
+
+        outcome = run('--img', photo, '--hints', hints, '--boxes', boxes, '--strict-hints', '--json')
+
+        assert outcome.status == 0, outcome.text
+        (hint,) = json.loads(outcome.results['photo.png.json'].read_text())['hints']
+        assert hint['box'] == [10, 10, 50, 40]
+        red, green, _ = read_photo(outcome.results['photo.png']).pixels[15:35, 15:45].mean(axis=(0, 1))
+        assert red > green + 40
+
+    @pytest.mark.parametrize(
+        ('content', 'parts'),
+        [
+            pytest.param('[{"object": 0, "color": "rde"}]', ["no colour 'rde'", 'close names are red'], id='colour'),
+            pytest.param('{"b.png": []}', ['not for any of the 1 of this run', 'photo.png'], id='photo'),
+        ],
+    )
+    def test_hints_that_cannot_be_used(self, run, photo, tmp_path, content, parts):
+        (tmp_path / 'hints.json').write_text(content)
+
+        assert_one_sentence(run('--img', photo, '--hints', tmp_path / 'hints.json'), *parts)
+
     def test_native_size(self, run, photo):
         assert read_photo(run('--img', photo, '--native-size').results['photo.png']).size == (256, 256)
 
