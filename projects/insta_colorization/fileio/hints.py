@@ -215,9 +215,13 @@ def _hint(wish: Wish, size: tuple[int, ...], instances: Instances) -> Hint:
         x0, y0, x1, y1 = instances.in_pixels()[number].tolist()
         return Hint(wish.ab, (x0, y0, x1, y1), mask if mask is not None and mask.any() else None)
     height, width = size
-    hint = Hint.at(*wish.where, wish.ab) if wish.place == 'point' else Hint(wish.ab, _outwards(wish.where))
+    inside = True
+    if wish.place == 'point':
+        x, y = wish.where
+        hint, inside = Hint.at(x, y, wish.ab), x < width and y < height
+    else:
+        hint = Hint(wish.ab, _outwards(wish.where))
     x0, y0, x1, y1 = hint.box
-    inside = wish.place == 'box' or (wish.where[0] < width and wish.where[1] < height)
     if not inside or x0 >= width or y0 >= height:
         raise ValueError(f'the hint at {wish} lies outside the photo of width {width} and height {height}')
     return replace(hint, box=(x0, y0, min(x1, width), min(y1, height)))

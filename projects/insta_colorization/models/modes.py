@@ -35,7 +35,8 @@ def find_modes(shares: Tensor, centres: Tensor, count: int) -> list[Mode]:
         The modes, most likely first; each is the mean of the part of the distribution that it takes.
     """
     near = AB_RANGE * torch.cdist(centres, centres) <= _REACH
-    left, modes = shares.clone(), []
+    left = shares.clone()
+    modes: list[Mode] = []
     while len(modes) < count and left.sum() > 1e-4:
         own = near[(near * left).sum(dim=1).argmax()]
         share = left[own].sum()
