@@ -24,6 +24,9 @@ class TestHint:
             pytest.param({'box': (0, 0, 2.5, 3)}, r'whole pixels, but got \(0, 0, 2\.5, 3\)', id='part of a pixel'),
             pytest.param({'box': (5, 0, 5, 3)}, r'must have an area .* \(5, 0, 5, 3\)', id='no area'),
             pytest.param({'box': (-1, 0, 5, 3)}, r'inside the photo, but got \(-1, 0', id='outside'),
+            pytest.param(
+                {'certainty': 0}, 'certainty of a hint must lie in 0..1 and not be 0, but got 0', id='certainty'
+            ),
             pytest.param({'mask': np.ones((3, 4), bool)}, r'its box, \(4, 3\), but got \(3, 4\)', id='mask'),
         ],
     )
