@@ -6,7 +6,7 @@ IMG ?=
 # albumentations would ask the network for its newest version at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-unit lint format docs light-env env core-env
+.PHONY: demo test test-unit fuzz lint format docs light-env env core-env
 
 demo: light-env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
@@ -16,6 +16,10 @@ test: core-env
 
 test-unit: env
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Damages thousands of files, kills writers and fills disks; FUZZ has options of tests/fuzz/campaign.py, such as --seed 7.
+fuzz: env
+	$(PYTHON) tests/fuzz/campaign.py $(FUZZ)
 
 lint: env
 	$(PYTHON) -m ruff check
