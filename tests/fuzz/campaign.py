@@ -178,7 +178,7 @@ def _serve(check: Check, paths: Sequence[Path], answers: Connection) -> None:
         answers.send(f'program {started.pop()}' if started else finding)
 
 
-def run(check: Check, paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def run(check: Check, paths: Sequence[Path], patience: float = PATIENCE) -> Iterator[tuple[str, Path]]:
     """Checks files in processes that may crash and hang; yields (finding, file)."""
     left = list(paths)
     while left:
@@ -188,7 +188,7 @@ def run(check: Check, paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         sender.close()
         for number, path in enumerate(left):
             try:
-                finding = answers.recv() if answers.poll(PATIENCE) else 'hang'
+                finding = answers.recv() if answers.poll(patience) else 'hang'
             except EOFError:
                 process.join()
                 finding = f'crash {process.exitcode}'
@@ -272,7 +272,7 @@ def races(count: int, files: dict[str, bytes], folder: Path, generator: random.R
                 assert reason == alone[data], f'lost: {reason!r} instead of {alone[data]!r}'
 
     if count:
-        yield from run(race, [path])
+        yield from run(race, [path], patience=600)
 
 
 def _reason(data: bytes) -> str:

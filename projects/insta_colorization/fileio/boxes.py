@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MAX_MASK_PIXELS = InputOptions.max_pixels
 _MAX_ARRAY_BYTES = 2**30
+_FARTHEST_CORNER = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +149,7 @@ def _decode(segmentation: Any, frame: Size) -> Tensor:
     if size is not None and tuple(size) != frame:
         raise ValueError(f'`segmentation` has size {tuple(size)}, but the photo is annotated at {frame}')
     try:
+        _require_finite(segmentation, frame)
         if isinstance(segmentation, list):
             runs = coco.merge(coco.frPyObjects(segmentation, *frame))
         elif isinstance(segmentation['counts'], list):
@@ -160,6 +162,18 @@ def _decode(segmentation: Any, frame: Size) -> Tensor:
     if mask.shape != frame:
         raise ValueError(f'`segmentation` has size {mask.shape}, but the photo is annotated at {frame}')
     return torch.from_numpy(mask)
+
+
+def _require_finite(segmentation: Any, frame: Size) -> None:
+    """Checks numbers that pycocotools would follow for ever, or out of the frame."""
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not (np.abs(np.asarray(polygon, np.float64)) < _FARTHEST_CORNER).all():
+                raise ValueError(f'a corner of {polygon} is no place in a photo')
+    elif isinstance(segmentation['counts'], list):
+        counts = segmentation['counts']
+        if min(counts, default=0) < 0 or sum(counts) != math.prod(frame):
+            raise ValueError(f'its runs add up to {sum(counts)}, not to the {math.prod(frame)} pixels of {frame}')
 
 
 def coco_masks() -> Any:
@@ -397,8 +411,9 @@ class CocoFile(BoxFile):
         self._annotations: dict[Any, list[dict]] = {}
         try:
             for annotation in annotations:
+                hash(annotation.get('category_id'))
                 self._annotations.setdefault(annotation['image_id'], []).append(annotation)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f'{path} is not in COCO format: an entry lacks {error}') from error
 
     def entry_of(self, photo: Path) -> Any:  # noqa: D102

@@ -267,6 +267,21 @@ class TestMasks:
         with pytest.raises(ValueError, match='a mask of 640000 x 480000 pixels is larger than the 300000000 allowed'):
             boxes.instances_of('/d/x.jpg', (48, 64))
 
+    @pytest.mark.parametrize('corner', [None, float('nan'), float('inf'), 1e300], ids=str)
+    def test_a_corner_that_is_nowhere(self, write, corner):
+        """pycocotools would follow it for ever."""
+        file = write(coco(annotation([0, 0, 9, 9], segmentation=[[0, 0, corner, 0, 9, 9]])))
+
+        with pytest.raises(ValueError, match='is no place in a photo'):
+            open_boxes(file, masks=True).instances_of('/d/a/one.jpg', SIZE)
+
+    @pytest.mark.parametrize('counts', [[5, 5], [-5, 2405], [10**12]], ids=str)
+    def test_runs_that_do_not_fill_the_frame(self, write, counts):
+        file = write(coco(annotation([0, 0, 9, 9], segmentation={'size': list(SIZE), 'counts': counts})))
+
+        with pytest.raises(ValueError, match=f'its runs add up to {sum(counts)}, not to the 2400 pixels'):
+            open_boxes(file, masks=True).instances_of('/d/a/one.jpg', SIZE)
+
     def test_a_size_of_its_own(self, write):
         runs = {'size': [480000, 640000], 'counts': [5, 5]}
         file = write(coco(annotation([0, 0, 9, 9], segmentation=runs)))
@@ -284,6 +299,11 @@ class TestOddFiles:
             pytest.param('[' * 100000, 'is not JSON: maximum recursion', id='nested'),
             pytest.param('{"images": [{"id": [1], "file_name": "x.jpg"}]}', 'not in COCO format', id='id'),
             pytest.param('{"images": [{"id": 1, "file_name": ["x"]}]}', 'not in COCO format', id='name'),
+            pytest.param(
+                '{"images": [], "annotations": [{"image_id": 1, "category_id": []}]}',
+                'not in COCO format',
+                id='category',
+            ),
         ],
     )
     def test_content(self, tmp_path, content, fault):
