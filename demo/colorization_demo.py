@@ -47,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.apis.album import color_album
     from insta_colorization.apis.jobs import plan
     from insta_colorization.apis.predictor import Predictor
-    from insta_colorization.detectors.cached import CachedDetector
     from insta_colorization.fileio.hints import HintFile
 
     args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
@@ -57,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if boxes is not None:
         if args.detector is not None:
             raise UsageError('argument --boxes: not allowed with argument --detector')
-        built['detector'] = CachedDetector(boxes, masks=args.hints is not None)
+        masks = {} if args.hints is None else {'masks': True}
+        built['detector'] = {'type': 'CachedDetector', 'path': boxes, **masks}
     hints = None if args.hints is None else HintFile(args.hints)
     predictor = Predictor(args.config, args.checkpoint, **built)
     jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)

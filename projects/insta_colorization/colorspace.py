@@ -28,7 +28,7 @@ _XYZ_FROM_RGB = torch.tensor(
 )
 _RGB_FROM_XYZ = torch.linalg.inv(_XYZ_FROM_RGB)
 _WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
-_GRAY_WEIGHTS = (0.2125, 0.7154, 0.0721)
+GRAY_WEIGHTS = (0.2125, 0.7154, 0.0721)
 
 # Linear light of colours on the surface of sRGB leaves 0..1 by up to 7e-7 in float32; they count as inside.
 _ROUNDING = 2e-6
@@ -137,7 +137,7 @@ def rgb_to_gray(rgb: Tensor) -> Tensor:
 
     From sRGB (*, 3, H, W) in 0..1 to three equal channels (*, 3, H, W) in 0..1, multiples of 1/255.
     """
-    weights = rgb.new_tensor(_GRAY_WEIGHTS).view(3, 1, 1)
+    weights = rgb.new_tensor(GRAY_WEIGHTS).view(3, 1, 1)
     gray = ((rgb * weights).sum(dim=-3, keepdim=True) * 255).round() / 255
     return gray.expand_as(rgb)
 
@@ -174,6 +174,7 @@ class BinSet:
         cells: numbers of the grid's cells, as `ab_to_bins` gives them; None for all 529.
 
     Attributes:
+        cells: (Q,) int64, the numbers of the classes' cells.
         centres: (Q, 2) the classes' colours in network units; of all, row 23 * i + j is (10 i - 110, 10 j - 110) Lab
             units.
     """
@@ -182,7 +183,8 @@ class BinSet:
         axis = (torch.arange(AB_BINS_PER_AXIS) * AB_BIN_WIDTH - AB_RANGE) / AB_RANGE
         grid = torch.cartesian_prod(axis, axis)
         self.whole = cells is None
-        self.centres = grid if cells is None else grid[list(cells)]
+        self.cells = torch.tensor(range(NUM_AB_BINS) if cells is None else cells)
+        self.centres = grid[self.cells]
 
     def __len__(self) -> int:
         return len(self.centres)

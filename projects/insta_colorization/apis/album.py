@@ -95,13 +95,14 @@ def color_album(
         return predictor.read(job.source, job.name)
 
     def find(photos: list[tuple[Job, Photo]]) -> list[tuple[Photo, Instances]]:
-        read = [photo for _, photo in photos]
+        read, names = [photo for _, photo in photos], [job.name for job, _ in photos]
         if not detect:
             return [(photo, Instances.empty(photo.size)) for photo in read]
-        return list(zip(read, predictor.find(read, [job.name for job, _ in photos]), strict=True))
+        return list(zip(read, predictor.find(read, names, colour.native_size), strict=True))
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
-        request = predictor.wish(found[0], Request(found[1]), wishes.get(job.name, ()))
+        wanted = Request(found[1], native=colour.native_size)
+        request = predictor.wish(found[0], wanted, wishes.get(job.name, ()))
         return Prepared(found[0], predictor.pack(found[0], request, job.name))
 
     def color(items: list[tuple[Job, Prepared]]) -> list[tuple[Photo, ColorizationSample]]:

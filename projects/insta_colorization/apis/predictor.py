@@ -52,8 +52,8 @@ class Prediction:
         source: the photo that was coloured.
         pixels: the picture, (H, W, 3) RGB in the photo's own size and depth.
         sample: `pred_ab` (2, S, S) in network units and the `instances` that were used.
-        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes` and `scores`, and
-            `hints` where there are some, as JSON takes them.
+        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes`, `scores`, what the
+            model notes, and `hints` where there are some, as JSON takes them.
     """
 
     source: Photo
@@ -241,12 +241,13 @@ class Predictor:
         found = _given(source.size, instances, masks)
         said = [hint if isinstance(hint, Hint | Wish) else Wish.parse(hint) for hint in hints]
         wishes = [hint for hint in said if isinstance(hint, Wish)]
-        request = Request(found, tuple(hint for hint in said if isinstance(hint, Hint)), map, caption)
+        given = tuple(hint for hint in said if isinstance(hint, Hint))
+        request = Request(found, given, map, caption, options.native_size)
         self.check(request)
         name = _name(photo)
         if found is None:
-            detect = self.detects or names_objects(wishes)
-            (found,) = self.find([source], [name]) if detect else [Instances.empty(source.size)]
+            nothing, detect = [Instances.empty(source.size)], self.detects or names_objects(wishes)
+            (found,) = self.find([source], [name], options.native_size) if detect else nothing
         request = self.wish(source, replace(request, instances=found), wishes)
         (sample,) = self.color([self.pack(source, request, name)], show_fusion, exact=options.native_size)
         return self.finish(source, sample, options)
@@ -389,15 +390,22 @@ class Predictor:
                 logger.warning('%s is in colour: only its lightness is used (said once)', name or _name(photo))
         return read
 
-    def find(self, photos: Sequence[Photo], names: Sequence[str]) -> list[Instances]:
+    def find(self, photos: Sequence[Photo], names: Sequence[str], native: bool = False) -> list[Instances]:
         """Runs the detector on photos and selects the instances that are worth colouring on their own.
+
+        Args:
+            photos: what was read.
+            names: what records call them.
+            native: whether for the published pipeline, see `Colorizer.native_takes_all`.
 
         Raises:
             ValueError: a box is unusable.
         """
         found = self.detector.detect([photo.rgb8 for photo in photos], names)
-        objects = self.objects
-        return [select(each, self.detector.score_thr, objects.min_size, objects.max_instances) for each in found]
+        objects, lowest = self.objects, self.detector.score_thr
+        if native and self.model.native_takes_all:
+            return [each[each.scores >= lowest] for each in found]
+        return [select(each, lowest, objects.min_size, objects.max_instances) for each in found]
 
     def pack(self, photo: Photo, request: Request, name: str = '') -> dict[str, Any]:
         """`inputs` and `data_samples` of one photo, as the model's `pack` makes them; may be called in any thread.
@@ -469,6 +477,7 @@ class Predictor:
             upsampling=colour.upsampling,
             saturation=colour.saturation,
             strength=colour.strength,
+            curve=self.model.curve,
         )
 
     def describe(self, sample: ColorizationSample) -> dict[str, Any]:
@@ -481,6 +490,7 @@ class Predictor:
             'network': self.model.network_for(sample),
             'boxes': [[round(value, 2) for value in box] for box in sample.instances.boxes.tolist()],
             'scores': [round(score, 4) for score in sample.instances.scores.tolist()],
+            **self.model.notes(sample),
         }
         hints = [{'box': list(h.box), 'ab': [round(v, 2) for v in h.ab]} for h in sample.get('used_hints', ())]
         return record | ({'hints': hints} if hints else {})

@@ -15,7 +15,7 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor
 
-from insta_colorization.registry import SCOPE, build_model
+from insta_colorization.registry import MODELS, SCOPE, build_model
 
 from .safe_load import CheckpointError
 
@@ -184,25 +184,37 @@ class Family:
 
         Raises:
             CheckpointError: the checkpoint lacks networks that prediction needs.
-            ValueError: the config's model is not one of this family.
+            ValueError: the config's model is not one of this family, nor one that borrows its networks.
         """
         kind = str(model_cfg.get('type', '')).removeprefix(f'{SCOPE}.')
-        models = {stage.networks: stage.model for stage in self.stages}
-        if kind not in models.values():
-            names = ', '.join(models.values())
-            raise ValueError(f"the config's model must be one of {names}, but is {kind or 'unnamed'}")
-        networks = self.usable(checkpoint.networks)
-        if networks is None:
-            needed = next(stage.networks for stage in self.stages if stage.predicts)
+        stages = self._stages_of(kind)
+        stage = next((stage for stage in stages if set(checkpoint.networks).issuperset(stage.networks)), None)
+        if stage is None:
+            needed = stages[-1].networks
             raise CheckpointError(
                 f'{checkpoint.path} holds only {", ".join(checkpoint.networks)}; '
                 f'prediction needs the {" and the ".join(needed)}'
             )
-        rest = {key: value for key, value in model_cfg.items() if key not in (*self.networks, *_OF_TRAINING)}
-        for network in networks:
+        others = {network for family in families() for network in family.networks}
+        rest = {key: value for key, value in model_cfg.items() if key not in others.union(_OF_TRAINING)}
+        for network in stage.networks:
             own = self.network_cfg(network, checkpoint.sizes)
             rest[network] = _merged({'type': own.pop('type'), **model_cfg.get(network, {})}, own)
-        return {**rest, **checkpoint.settings, 'type': models[networks], 'losses': {}}
+        return {**rest, **checkpoint.settings, 'type': stage.model, 'losses': {}}
+
+    def _stages_of(self, kind: str) -> list[TrainingStage]:
+        """What a config's type of model can predict with, the most networks first.
+
+        Raises:
+            ValueError: the model is not one of this family and borrows none of its networks.
+        """
+        if any(stage.model == kind for stage in self.stages):
+            return [stage for stage in reversed(self.stages) if stage.predicts]
+        borrowed = getattr(MODELS.module_dict.get(kind), 'borrows', ())
+        if stages := [TrainingStage(own, kind) for own in borrowed if set(self.networks).issuperset(own)]:
+            return stages
+        names = ', '.join(stage.model for stage in self.stages)
+        raise ValueError(f"the config's model must be one of {names}, but is {kind or 'unnamed'}")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from insta_colorization.colorspace import (
 from insta_colorization.utils.options import ColourOptions, Upsampling
 
 Gamut = Literal['compress', 'clip']
+Curve = Callable[[Tensor, Tensor], Tensor]
 
 # Pixels per strip of rows: a dozen float32 planes of them stay in a core's cache.
 _STRIP_PIXELS = 2**16
@@ -56,7 +57,7 @@ def colorize_pixels(
     saturation: float = 1.0,
     strength: float = 1.0,
     gamut: Gamut = 'compress',
-    curve: Callable[[Tensor], Tensor] | None = None,
+    curve: Curve | None = None,
 ) -> np.ndarray:
     """Gives a photograph the predicted colour and keeps its CIELAB L.
 
@@ -71,7 +72,8 @@ def colorize_pixels(
         strength: 0 leaves the photograph grey, 1 gives it the whole colour; between them a and b are blended.
         gamut: what colours outside sRGB lose: with 'compress' chroma at constant L and hue, with 'clip' whatever the
             channels lose that are cut to 0..1.
-        curve: from chroma in Lab units, behind `saturation`, to the chroma wanted, elementwise; None leaves it.
+        curve: from chroma in Lab units, behind `saturation`, and L in 0..100 to the chroma wanted, elementwise; None
+            leaves it.
 
     Returns:
         (H, W, 3) sRGB of the photograph's dtype.
@@ -102,7 +104,7 @@ def colorize_pixels(
             layer.paste(colour, strip)
         if curve is not None:
             chroma = colour.norm(dim=0)
-            colour = colour * (curve(chroma) / chroma.clamp(min=1e-6))
+            colour = colour * (curve(chroma, lightness[strip]) / chroma.clamp(min=1e-6))
         lab = torch.cat([lightness[None, strip], colour])
         if gamut == 'compress':
             lab = compress_chroma(lab)
@@ -125,7 +127,7 @@ class _Layer:
     def __init__(self, lightness: Tensor, patch: Patch, gain: float, upsampling: str) -> None:
         ab = patch.ab
         ab = ab.detach().to('cpu', torch.float32) if isinstance(ab, Tensor) else torch.from_numpy(np.array(ab, 'f4'))
-        self.mask = None if patch.mask is None else torch.as_tensor(patch.mask).float()
+        self.mask = None if patch.mask is None else torch.as_tensor(patch.mask)
         _validate(patch.box, ab, self.mask, tuple(lightness.shape))
         self.x0, self.y0, self.x1, self.y1 = patch.box
         self.lightness = lightness[self.y0 : self.y1, self.x0 : self.x1]
@@ -147,7 +149,7 @@ class _Layer:
         if self.guided:
             own = own[:2] * self.lightness[rows] + own[2:]
         below = colour[:, first - strip.start : last - strip.start, self.x0 : self.x1]
-        below.copy_(own if self.mask is None else torch.lerp(below, own, self.mask[rows]))
+        below.copy_(own if self.mask is None else torch.lerp(below, own, self.mask[rows].float()))
 
 
 def clipped_rgb(photo: Tensor, ab: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from insta_colorization.checkpoints import adapt_state_dict
-from insta_colorization.imaging.rendering import clipped_rgb
+from insta_colorization.imaging.rendering import Curve, clipped_rgb
 from insta_colorization.imaging.resize import resize_photo, to_tensor
 from insta_colorization.registry import build_model
 from insta_colorization.structures import ColorizationSample, Request
@@ -47,6 +47,8 @@ class Colorizer(BaseModel):
         stage: which of its method's training stages this model is, from 1.
         uses: what of a `Request` it makes use of: 'instances', 'masks', 'hints', 'map', 'caption'.
         native_size: the side of the pictures that the published pipeline gives, in pixels.
+        native_takes_all: whether that pipeline colours every object that was found, however many and however alike.
+        borrows: networks of other methods' checkpoints that it can be made of, by name; what comes first is preferred.
 
     Raises:
         ValueError: an entry of `trainable` names no parameter.
@@ -56,6 +58,8 @@ class Colorizer(BaseModel):
     stage: ClassVar[int] = 1
     uses: ClassVar[frozenset[str]] = frozenset()
     native_size: ClassVar[int] = 256
+    native_takes_all: ClassVar[bool] = False
+    borrows: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def __init__(
         self,
@@ -108,6 +112,11 @@ class Colorizer(BaseModel):
     def size_divisor(self) -> int:
         """What the side S of the networks' inputs must be a multiple of."""
         return lcm(*(getattr(self, name).size_divisor for name in self.networks))
+
+    @property
+    def curve(self) -> Curve | None:
+        """What becomes of the chroma of pictures, see `colorize_pixels`."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What a protocol says about the model: its type, networks and decoder."""
@@ -214,6 +223,10 @@ class Colorizer(BaseModel):
     def network_for(self, sample: ColorizationSample) -> str:
         """The name of the network that colours a photo, for records."""
         return self.networks[-1]
+
+    def notes(self, sample: ColorizationSample) -> dict[str, Any]:
+        """What records say of a coloured photo besides, as JSON takes it."""
+        return {}
 
     def native_picture(self, image: np.ndarray, sample: ColorizationSample, gain: float = 1.0) -> np.ndarray:
         """The picture that the published code gives: small, clipped to sRGB and rounded.

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_colorization.colorspace import AB_RANGE, BinSet
+from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, BinSet
 from insta_colorization.registry import MODELS
 
 _SHIPPED = Path(__file__).parents[1] / 'weights'
@@ -81,7 +81,8 @@ class RebalancedClassLoss(nn.Module):
 
     Args:
         prior: path of a JSON list of class frequencies (`tools/dataset_converters/ab_prior.py` writes one), the
-            bare name of one that ships in the package's `weights/`, or the list itself; None for equal weights.
+            bare name of one that ships in the package's `weights/`, or the list itself; of a list of all 529 classes
+            those of `bins` count; None for equal weights.
         loss_weight: factor.
         uniform_share: lambda of Zhang et al. 2016.
         max_weight: upper bound on a class weight.
@@ -114,6 +115,8 @@ class RebalancedClassLoss(nn.Module):
         self.loss_weight = loss_weight
         values = _read_prior(Path(prior)) if isinstance(prior, str) else prior
         frequencies = torch.ones(len(self.bins)) if values is None else torch.tensor(values, dtype=torch.float32)
+        if len(frequencies) == NUM_AB_BINS:
+            frequencies = frequencies[self.bins.cells]
         if frequencies.shape != (len(self.bins),):
             raise ValueError(f'the colour prior must hold {len(self.bins)} numbers, but got {tuple(frequencies.shape)}')
         weights = rebalancing_weights(frequencies, uniform_share, max_weight)

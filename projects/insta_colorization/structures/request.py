@@ -99,6 +99,7 @@ class Request:
         hints: colours at places of the photo; of those that overlap, the last one counts.
         map: (H, W) integers, the class of each pixel of the photo.
         caption: a text that says which colours things have.
+        native: whether the picture of the published pipeline is wanted.
 
     Raises:
         ValueError: the instances are those of several photos, the map is no plane of integers, or the caption is blank.
@@ -108,6 +109,7 @@ class Request:
     hints: tuple[Hint, ...] = ()
     map: np.ndarray | None = None
     caption: str | None = None
+    native: bool = False
 
     def __post_init__(self) -> None:
         if self.instances is not None and self.instances.num_images != 1:

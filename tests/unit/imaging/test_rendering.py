@@ -242,9 +242,9 @@ def test_clipping_changes_lightness_where_compressing_does_not() -> None:
 def test_curve_decides_chroma_and_leaves_hue() -> None:
     source, ab = np.full((40, 40, 3), 33000, np.uint16), random_ab(0.3)
     plain = lab2lch(lab_of(colorize_pixels(source, ab)))
-    curved = lab2lch(lab_of(colorize_pixels(source, ab, curve=lambda chroma: chroma.clamp(max=10))))
+    curved = lab2lch(lab_of(colorize_pixels(source, ab, curve=lambda chroma, lightness: chroma.clamp(max=10))))
     np.testing.assert_allclose(curved[..., 1], plain[..., 1].clip(max=10), atol=0.02)
-    grey = colorize_pixels(source, ab * 0, curve=lambda chroma: chroma + 5)
+    grey = colorize_pixels(source, ab * 0, curve=lambda chroma, lightness: chroma + 5)
     assert np.ptp(grey.astype(int), axis=2).max() <= 6  # what has no hue stays grey
 
 
