@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen
+from insta_colorization.utils.configs import add_cfg_options, load_config
 from insta_colorization.utils.errors import printable
 from insta_colorization.utils.memory import keep_between_photos
 from insta_colorization.utils.options import (
@@ -31,6 +32,7 @@ def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     parser.add_argument('config', nargs='?', help="config, by path or name; default: the weights' own")
     parser.add_argument('checkpoint', nargs='?', help='weights, file or folder; default: the shipped ones')
+    add_cfg_options(parser)
     text = 'photos, folders, patterns or URLs; default: the bundled photo'
     parser.add_argument('--img', nargs='+', default=[str(PHOTO)], help=text)
     parser.add_argument('--hints', metavar='FILE', help='JSON: colours at points, boxes and objects; default: none')
@@ -59,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
         masks = {} if args.hints is None else {'masks': True}
         built['detector'] = {'type': 'CachedDetector', 'path': boxes, **masks}
     hints = None if args.hints is None else HintFile(args.hints)
-    predictor = Predictor(args.config, args.checkpoint, **built)
+    if args.cfg_options and args.config is None:
+        raise UsageError(f'--cfg-options needs the config that it changes, but got {", ".join(args.cfg_options)} alone')
+    config = load_config(args.config, args.cfg_options) if args.cfg_options else args.config
+    predictor = Predictor(config, args.checkpoint, **built)
     jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
     with progress_bar() as tell:
         outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell, hints=hints)

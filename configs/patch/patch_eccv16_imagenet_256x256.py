@@ -16,3 +16,4 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline={{_base_.val_pipeline}}))
 test_dataloader = dict(dataset=dict(pipeline={{_base_.test_pipeline}}))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000))

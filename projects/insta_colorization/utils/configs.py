@@ -47,6 +47,11 @@ def add_config(parser: argparse.ArgumentParser, text: str = 'config, by path or 
     from mmengine.config import DictAction
 
     parser.add_argument('config', help=text)
+    add_cfg_options(parser)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Gives a command line `--cfg-options`, the settings of `load_config`."""
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that override the config'
     )

@@ -1,4 +1,4 @@
-# Training on windows of the photo, as large a part of it as 176 of 256 pixels or more; testing with instances and masks.
+# Training on windows of at least 176/256 of the photo's sides; testing with instances and masks.
 input_size = 256
 train_pipeline = [
     dict(type='LoadPhoto', min_ab_range=10),

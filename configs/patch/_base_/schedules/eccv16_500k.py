@@ -9,4 +9,3 @@ optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=3e-5, betas=(0.9, 0.99), weight_decay=1e-3),
 )
 param_scheduler = [dict(type='StepLR', by_epoch=False, step_size=225000, gamma=0.1)]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000))

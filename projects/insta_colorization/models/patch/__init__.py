@@ -1,4 +1,4 @@
-"""PatchColorization: the network of Zhang, Isola, Efros 2016 colours photo and objects apart; masks paste them together."""
+"""PatchColorization: photo and objects coloured by the network of Zhang et al. 2016, pasted together by masks."""
 
 from .checkpoint import PatchFamily
 from .colorizer import PatchColorizer

@@ -49,7 +49,7 @@ class PatchFamily(Family):
         return {'width': shape[0] / _WIDEST.width}
 
     def model_cfg(self, checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Family.model_cfg`; the released weights have the temperature inside, whatever the config decodes with."""
+        """See `Family.model_cfg`; the released weights have their temperature inside, whatever the config says."""
         settings = super().model_cfg(checkpoint, model_cfg)
         return settings | ({'decoder': None} if checkpoint.layout == _PUBLISHED else {})
 

@@ -30,7 +30,7 @@ from insta_colorization.registry import MODELS
 from insta_colorization.structures import ColorizationSample, Instances
 
 from .network import BINS
-from .outlines import WithoutMasks, outlines
+from .outlines import WithoutMasks, outlines, with_whole_boxes
 from .preprocessor import published_frame
 
 _CLASSIFYING = ('AnnealedMeanDecoder', 'RebalancedClassLoss')
@@ -41,8 +41,8 @@ _CROPS_AT_ONCE = 8
 class PatchColorizer(NetworkColorizer):
     """The published system with `eccv_net`, or its pipeline with this package's other networks.
 
-    `eccv_net` colours photo and crops. With `image_net` that colours the photo, and the crops `instance_net` or, without
-    one, `image_net`.
+    `eccv_net` colours photo and crops. With `image_net` that colours the photo, and `instance_net`, where there is one,
+    the crops.
 
     Args:
         eccv_net: config of the network of Zhang et al. 2016; the default where there is no `image_net`.
@@ -104,7 +104,7 @@ class PatchColorizer(NetworkColorizer):
         self.best_on_top = best_on_top
 
     def colors(self, batch: Batch, classify: bool = False) -> Colors:
-        """Colours of whole pictures, `lightness` (N, 1, S, S), by the photo's network or the one that `network` names."""
+        """Colours of pictures, `lightness` (N, 1, S, S), by the photo's network or the one that `network` names."""
         network = getattr(self, batch.get('network', self.networks[0]))
         return self.run(network, batch['lightness'], classify=classify)
 
@@ -144,7 +144,7 @@ class PatchColorizer(NetworkColorizer):
         instances = sample.instances
         found = sample.get('outlines')
         if found is None:  # from a dataset, whose pipeline gives masks or not
-            found = outlines(_with_whole_boxes(instances), self.data_preprocessor.feather)
+            found = outlines(with_whole_boxes(instances), self.data_preprocessor.feather)
         order = instances.worst_to_best()
         if not self.best_on_top:
             # The published code pastes in the order of its detector, which reports the best first.
@@ -159,8 +159,9 @@ class PatchColorizer(NetworkColorizer):
         ab = _bilinear(sample.pred_ab, size)
         patches = sample.get('pred_patches', ())
         # Their boxes are whole pixels of the photo, which may have any size.
-        boxes = Instances([patch.box for patch in patches], sample.instances.image_size).on_grid(size) if patches else ()
-        for patch, (x0, y0, x1, y1) in zip(patches, map(Tensor.tolist, boxes), strict=True):
+        boxes = Tensor([patch.box for patch in patches]).view(-1, 4)
+        cells = Instances(boxes, sample.instances.image_size).on_grid(size).tolist() if patches else []
+        for patch, (x0, y0, x1, y1) in zip(patches, cells, strict=True):
             planes = [torch.as_tensor(patch.ab).to(ab), torch.as_tensor(patch.mask).to(ab)[None]]
             own, weights = (
                 F.interpolate(plane[None], (y1 - y0, x1 - x0), mode='bilinear', antialias=True)[0] for plane in planes
@@ -242,13 +243,6 @@ def _of_313(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a loss or decoder, which is then about the 313 classes of `eccv_net`."""
     classifies = str(cfg.get('type')).rpartition('.')[-1] in _CLASSIFYING
     return {**cfg, 'bins': BINS} if classifies else dict(cfg)
-
-
-def _with_whole_boxes(instances: Instances) -> Instances:
-    if instances.masks is not None:
-        return instances
-    height, width = instances.image_size[0].tolist()
-    return instances.with_masks(torch.ones((), dtype=torch.bool).expand(len(instances), height, width))
 
 
 def _bilinear(ab: Tensor, size: tuple[int, int]) -> Tensor:

@@ -93,9 +93,9 @@ class Eccv16Network(Backbone):
 
         The published code multiplies by 110 what here is in network units.
         """
-        for _, x in self.rows(lightness, hints, visit):
-            pass
-        logits = self.class_head(x)
+        for name, feature in self.rows(lightness, hints, visit):
+            if name == self.class_row:
+                logits = self.class_head(feature)
         mean = F.conv2d(logits.softmax(dim=1), self.bin_colours.to(logits.dtype))
         ab = F.interpolate(mean, size=lightness.shape[-2:], mode='bilinear', align_corners=False)
         return Colors(ab, logits if classify else None)

@@ -70,6 +70,14 @@ def with_masks(image: np.ndarray, instances: Instances, without: WithoutMasks) -
     return replace(instances, masks=tuple(masks)), sources
 
 
+def with_whole_boxes(instances: Instances) -> Instances:
+    """Gives instances that have no masks their whole boxes."""
+    if instances.masks is not None:
+        return instances
+    sides = (instances.in_pixels()[:, 2:] - instances.in_pixels()[:, :2]).tolist()
+    return replace(instances, masks=tuple(torch.ones(height, width, dtype=torch.bool) for width, height in sides))
+
+
 def grabcut(image: np.ndarray, box: Sequence[int]) -> Tensor | None:
     """The object in a box by its lightness (Rother, Kolmogorov, Blake 2004); the same for the same pixels.
 
@@ -81,9 +89,10 @@ def grabcut(image: np.ndarray, box: Sequence[int]) -> Tensor | None:
         (h, w) bool; None where the box has no surroundings, or next to nothing of it seems to be the object.
     """
     x0, y0, x1, y1 = box
-    margins = np.ceil(_SURROUNDINGS * np.array([x1 - x0, y1 - y0])).astype(int)
-    left, top = np.maximum([x0, y0] - margins, 0).tolist()
-    right, bottom = np.minimum([x1, y1] + margins, image.shape[1::-1]).tolist()
+    start, end = np.array([x0, y0]), np.array([x1, y1])
+    margins = np.ceil(_SURROUNDINGS * (end - start)).astype(int)
+    left, top = np.maximum(start - margins, 0).tolist()
+    right, bottom = np.minimum(end + margins, image.shape[1::-1]).tolist()
     window = np.ascontiguousarray(image[top:bottom, left:right])
     scale = min(1, _SIDE / max(window.shape[:2]))
     size = [max(1, round(side * scale)) for side in window.shape[1::-1]]
@@ -112,8 +121,8 @@ def outlines(instances: Instances, feather: float) -> tuple[Outline, ...]:
 
     Args:
         instances: R instances of one photo, with masks.
-        feather: how far they fade in, as a share of the shorter side of the box; 0 for hard edges. A mask that fills its
-            box fades in as far as `InstanceFusion` of the weights that ship does.
+        feather: how far they fade in, as a share of the shorter side of the box; 0 for hard edges. Masks that fill
+            their boxes fade in as far as `InstanceFusion` of the weights that ship does.
 
     Returns:
         R outlines, in order.
@@ -131,9 +140,9 @@ def outlines(instances: Instances, feather: float) -> tuple[Outline, ...]:
 
 
 def _faded(mask: np.ndarray, reach: float, open_sides: tuple[tuple[bool, bool], tuple[bool, bool]]) -> Tensor:
-    """Weights (h, w) of a mask that rise over `reach` pixels from its edges, those of the box included if it is open."""
+    """Weights (h, w) of a mask that rise over `reach` pixels from its edges, and from the box's where it is open."""
     padded = np.pad(mask.astype(np.uint8), [[int(side) for side in pair] for pair in open_sides])
-    inside = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
+    inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     inside = inside[open_sides[0][0] :, open_sides[1][0] :][: mask.shape[0], : mask.shape[1]]
     return torch.from_numpy((inside / max(reach, 1)).clip(0, 1).astype(np.float16))
 

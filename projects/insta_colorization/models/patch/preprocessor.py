@@ -12,7 +12,7 @@ from insta_colorization.models.insta import ColorizationPreprocessor
 from insta_colorization.registry import MODELS
 from insta_colorization.structures import ColorizationSample, Instances, Request, Size
 
-from .outlines import Outline, WithoutMasks, check_settings, outlines, with_masks
+from .outlines import Outline, WithoutMasks, check_settings, has_mask, outlines, with_masks, with_whole_boxes
 
 # What the published pipeline leaves of a photo's longest side, and the share of its area that a box must exceed.
 LONGEST_SIDE = 1280
@@ -51,7 +51,7 @@ class PatchPreprocessor(ColorizationPreprocessor):
         if request.native:
             frame = published_frame(image)
             instances, found = _published_outlines(instances, (frame.shape[0], frame.shape[1]))
-            sources = ['mask' if instances.masks else 'box'] * len(instances)
+            sources = ['mask' if has_mask(mask) else 'box' for mask in instances.masks or ()]
         else:
             frame = image
             instances, sources = with_masks(image, instances, self.without_masks)
@@ -89,6 +89,8 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _published_outlines(instances: Instances, frame: Size) -> tuple[Instances, tuple[Outline, ...]]:
     """The instances with over 0.1 % of the frame, and their outlines there: truncated boxes, masks with hard edges."""
     height, width = frame
+    instances = with_whole_boxes(instances)
+    assert instances.masks is not None
     scale = torch.tensor([width, height] * 2) / instances.image_size[0].flip(0).repeat(2)
     boxes = (instances.boxes * scale).int()
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -96,10 +98,7 @@ def _published_outlines(instances: Instances, frame: Size) -> tuple[Instances, t
     found = []
     for number in kept:
         x0, y0, x1, y1 = boxes[number].tolist()
-        mask = torch.ones(y1 - y0, x1 - x0, dtype=torch.bool)
-        if instances.masks is not None:
-            mask = _nearest(instances.masks[number], (y1 - y0, x1 - x0))
-        found.append(Outline((x0, y0, x1, y1), mask))
+        found.append(Outline((x0, y0, x1, y1), _nearest(instances.masks[number], (y1 - y0, x1 - x0))))
     return instances[kept], tuple(found)
 
 
