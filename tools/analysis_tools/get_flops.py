@@ -42,8 +42,9 @@ def macs(model: 'Colorizer', size: int, count: int, classify: bool) -> float:
     instances = Instances(boxes, torch.tensor([side, side]), masks=masks)
     packed = model.pack(np.zeros((side, side, 3), np.uint8), Request(instances), side)
     batch = model.data_preprocessor(pseudo_collate([packed]))
+    model.decoder.classify = classify
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model.colors(batch, classify=classify)
+        model.predict(batch)
     return counter.get_total_flops() / 2 * (size / side) ** 2
 
 

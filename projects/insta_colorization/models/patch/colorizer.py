@@ -3,7 +3,7 @@
 Shape legend: N images, R instances over all of them, S the networks' input size, H, W a picture.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -120,13 +120,14 @@ class PatchColorizer(NetworkColorizer):
         """
         samples = super().predict(batch, dtype)
         crops = batch.get('crop_lightness')
-        given = [sample.instances for sample in samples if 'instances' in sample] if crops is not None else []
-        counts = [len(instances) for instances in given]
-        if crops is not None and len(crops) != sum(counts):
-            raise ValueError(f'every instance needs its crop, but got {len(crops)} crops for {sum(counts)} instances')
-        coloured = self._crop_ab(crops, dtype).split(counts) if sum(counts) else [()] * len(counts)
-        for sample, own in zip(samples if crops is not None else (), coloured, strict=True):
-            self._paste(sample, own)
+        if crops is not None:
+            counts = [len(sample.instances) for sample in samples]
+            if len(crops) != sum(counts):
+                raise ValueError(
+                    f'every instance needs its crop, but got {len(crops)} crops for {sum(counts)} instances'
+                )
+            for sample, own in zip(samples, self._crop_ab(crops, dtype).split(counts), strict=True):
+                self._paste(sample, own)
         for sample in samples:
             if 'gt_rgb' in sample:
                 sample.pred_ab = self._flat(sample)
@@ -134,13 +135,15 @@ class PatchColorizer(NetworkColorizer):
 
     def _crop_ab(self, crops: Tensor, dtype: torch.dtype) -> Tensor:
         """(R, 1, S, S) in network units -> ab (R, 2, S, S) on the CPU, where pictures are made."""
-        chunk = max(1, _CROPS_AT_ONCE * 256**2 // crops[0].numel())
-        network = self.networks[-1]
+        height, width = crops.shape[-2:]
+        if not len(crops):
+            return torch.zeros(0, 2, height, width)
+        chunk, network = max(1, _CROPS_AT_ONCE * 256**2 // (height * width)), self.networks[-1]
         parts = [self.predict_ab({'lightness': part, 'network': network}, dtype) for part in crops.split(chunk)]
         return torch.cat([part.cpu() for part in parts])
 
-    def _paste(self, sample: ColorizationSample, ab: Sequence[Tensor]) -> None:
-        """Gives a sample its `pred_patches`, from the ab (2, S, S) of its R crops."""
+    def _paste(self, sample: ColorizationSample, ab: Tensor) -> None:
+        """Gives a sample its `pred_patches`, from the ab (R, 2, S, S) of its crops."""
         instances = sample.instances
         found = sample.get('outlines')
         if found is None:  # from a dataset, whose pipeline gives masks or not

@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from insta_colorization.registry import TRANSFORMS
@@ -157,7 +156,7 @@ def check_settings(feather: float, without_masks: str) -> None:
 
 
 @TRANSFORMS.register_module()
-class SegmentInstances(BaseTransform):
+class SegmentInstances:
     """Gives `results['instances']` masks where they have none, as prediction does; see `with_masks`.
 
     Args:
@@ -175,7 +174,8 @@ class SegmentInstances(BaseTransform):
         """What a protocol says about the masks."""
         return {'masks': f'those of the boxes; without one {self.without_masks}'}
 
-    def transform(self, results: dict) -> dict:  # noqa: D102
+    def __call__(self, results: dict) -> dict:
+        """One photo's results; a plain callable, since transforms of mmcv are not asked for in prediction."""
         if 'instances' in results:
             results['instances'], _ = with_masks(results['img'], results['instances'], self.without_masks)
         return results
