@@ -44,14 +44,14 @@ def find_config(name: str | Path) -> Path:
 
 def add_config(parser: argparse.ArgumentParser, text: str = 'config, by path or name') -> None:
     """Gives a command line the arguments of `load_config`: `config` and `--cfg-options`."""
-    from mmengine.config import DictAction
-
     parser.add_argument('config', help=text)
     add_cfg_options(parser)
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Gives a command line `--cfg-options`, the settings of `load_config`."""
+    from mmengine.config import DictAction
+
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that override the config'
     )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from insta_colorization.checkpoints import FAMILIES, Checkpoint, Family, Layout, TrainingStage
+from insta_colorization.checkpoints.families import Sizes
+from insta_colorization.models.decoders import default_decoder
 
 from .network import BINS, ROWS
 
@@ -39,19 +41,19 @@ class PatchFamily(Family):
     stages = (TrainingStage(('eccv_net',), 'PatchColorizer'),)
     published = (Layout(_PUBLISHED, {'eccv_net': ''}, published_name),)
 
-    def network_cfg(self, network: str, sizes: Mapping[str, float]) -> dict[str, Any]:  # noqa: D102
+    def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
         return {'type': 'Eccv16Network', 'width': sizes['width']}
 
     def measure(  # noqa: D102
         self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]
-    ) -> dict[str, float]:
+    ) -> dict[str, float | str]:
         shape = shape_of(f'stages.{_WIDEST.name}.0.bias') or (_WIDEST.width,)
         return {'width': shape[0] / _WIDEST.width}
 
     def model_cfg(self, checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> dict[str, Any]:
         """See `Family.model_cfg`; the released weights have their temperature inside, whatever the config says."""
         settings = super().model_cfg(checkpoint, model_cfg)
-        return settings | ({'decoder': None} if checkpoint.layout == _PUBLISHED else {})
+        return settings | ({'decoder': None, 'presets': None} if checkpoint.layout == _PUBLISHED else {})
 
     def metadata(self, model_cfg: Mapping[str, Any]) -> dict[str, str]:  # noqa: D102
-        return {'decoder': json.dumps(dict(model_cfg.get('decoder') or {'type': 'RegressionDecoder'}))}
+        return {'decoder': json.dumps(default_decoder(model_cfg.get('decoder'), model_cfg.get('presets')))}

@@ -56,6 +56,7 @@ class PatchColorizer(NetworkColorizer):
             'box' takes all of it, faded in at its edges.
         losses: see `Colorizer`.
         decoder: see `Colorizer`.
+        presets: see `Colorizer`.
         data_preprocessor: see `Colorizer`.
         kwargs: see `NetworkColorizer`.
 
@@ -79,6 +80,7 @@ class PatchColorizer(NetworkColorizer):
         without_masks: WithoutMasks = 'grabcut',
         losses: dict[str, dict] | None = None,
         decoder: dict | None = None,
+        presets: Mapping[str, dict] | None = None,
         data_preprocessor: dict | None = None,
         **kwargs: Any,
     ) -> None:
@@ -87,6 +89,7 @@ class PatchColorizer(NetworkColorizer):
         if image_net is None:
             eccv_net = eccv_net or {'type': 'Eccv16Network'}
             losses = losses and {name: _of_313(loss) for name, loss in losses.items()}
+            presets = presets and {name: _of_313(preset) for name, preset in presets.items()}
             decoder = decoder and _of_313(decoder)
         given = {'eccv_net': eccv_net, 'image_net': image_net, 'instance_net': instance_net}
         networks = {name: network for name, network in given.items() if network is not None}
@@ -97,6 +100,7 @@ class PatchColorizer(NetworkColorizer):
             networks,
             losses=losses,
             decoder=decoder,
+            presets=presets,
             data_preprocessor={**settings, **(data_preprocessor or {})},
             **kwargs,
         )
