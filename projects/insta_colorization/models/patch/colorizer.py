@@ -222,7 +222,7 @@ class PatchColorizer(NetworkColorizer):
             ValueError: the sample was packed for another size.
         """
         frame = published_frame(image)
-        size = frame.shape[:2]
+        size = frame.shape[0], frame.shape[1]
         if tuple(sample.get('frame', size)) != size:
             raise ValueError(f'the published picture has size {size}, but the sample was packed for {sample.frame}')
         rgb = to_tensor(frame).float() / 255

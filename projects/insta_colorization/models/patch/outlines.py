@@ -108,7 +108,8 @@ def grabcut(image: np.ndarray, box: Sequence[int]) -> Tensor | None:
     if not (labels == cv2.GC_BGD).any() or not (labels == cv2.GC_FGD).any():
         return None
     cv2.setRNGSeed(0)
-    cv2.grabCut(cv2.merge([small] * 3), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
+    ground, thing = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(cv2.merge([small] * 3), labels, (0, 0, 0, 0), ground, thing, 1, cv2.GC_INIT_WITH_MASK)
     found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     whole = cv2.resize(found * 255, window.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 127
     mask = whole[y0 - top : y1 - top, x0 - left : x1 - left]
