@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from copy import deepcopy
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ class ColorizationDataset(BaseDataset):
             of `.npz` files, as `fileio.boxes.open_boxes` reads them.
         gt_instances: the true boxes, for instance-level metrics or the selection of true instances; likewise.
         seed: see above.
+        views: after so many epochs the random choices repeat, and what the pipeline made of the photos is kept in
+            memory until then, so that networks can keep what they made of them as well (`FrozenEncoder`); None for new
+            choices in each epoch.
         kwargs: see `mmengine.dataset.BaseDataset`. `filter_cfg=dict(score_thr=0.3, min_instances=1)` leaves out photos
             that have fewer `instances` of that score.
     """
@@ -49,11 +53,16 @@ class ColorizationDataset(BaseDataset):
         instances: str | None = None,
         gt_instances: str | None = None,
         seed: int = 0,
+        views: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if views is not None and views < 1:
+            raise ValueError(f'views must be at least 1 or None, but got {views}')
         self.instances = instances
         self.gt_instances = gt_instances
         self.seed = seed
+        self.views = views
+        self._kept: dict[Key, dict] = {}
         # A lock of the spawn context reaches forked workers as well, but not the other way round.
         self._num_skipped = get_context('spawn').Value('q', 0)
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
@@ -158,14 +167,21 @@ class ColorizationDataset(BaseDataset):
             ValueError: in testing, the photo cannot be used; in training, nor can `max_refetch` others.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        epoch = epoch if self.views is None else epoch % self.views
         # numpy's seed cannot be negative, and -1 is the same photo as the last one.
         index = range(len(self))[index]
+        if (epoch, index) in self._kept:
+            return deepcopy(self._kept[epoch, index])
         state = np.random.get_state()
         np.random.seed((self.seed, epoch, index))
         try:
-            return self._packed(index)
+            packed = self._packed(index)
         finally:
             np.random.set_state(state)
+        if self.views is not None:
+            # A copy, since a worker's tensors become shared memory, of which a process may hold few pieces.
+            self._kept[epoch, index] = deepcopy(packed)
+        return packed
 
     def _packed(self, index: int) -> dict:
         for candidate in self._candidates(index):

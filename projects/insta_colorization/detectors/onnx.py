@@ -11,16 +11,13 @@ import cv2
 import numpy as np
 
 from insta_colorization.registry import MODELS
-from insta_colorization.structures import COCO_CLASSES, Instances, Size
+from insta_colorization.structures import Instances, Size
 
 from .base import image_size, lightness_copies
+from .nms import best_of_cells
 
 _STRIDES = (8, 16, 32)
 _PADDING = 114
-# YOLOX's own: boxes of one class that overlap more than this are one object.
-_NMS_IOU = 0.45
-# Anything less is noise by the thousand; real thresholds are far above and belong to `select`.
-_NOISE_SCORE = 0.01
 _MAX_LOG_SIZE = 10
 
 
@@ -56,12 +53,7 @@ class OnnxDetector:
         blob, scale = _letterbox(image, self.input_size)
         output = self._forward(blob)
         boxes, scores, classes = _decode(output, self._cells, self._strides)
-        candidates = np.flatnonzero(scores >= _NOISE_SCORE)
-        boxes, scores, classes = boxes[candidates] / scale, scores[candidates], classes[candidates]
-        keep = _nms_per_class(boxes, scores, classes)
-        count = output.shape[1] - 5
-        names = COCO_CLASSES if count == len(COCO_CLASSES) else [f'class {number}' for number in range(count)]
-        return Instances.clipped(boxes[keep], image_size(image), scores[keep], None, classes[keep], names)
+        return best_of_cells(boxes, scores, classes, output.shape[1] - 5, image_size(image), scale)
 
     def _forward(self, blob: np.ndarray) -> np.ndarray:
         self._net.setInput(blob)
@@ -106,17 +98,6 @@ def _grid(size: Size) -> tuple[np.ndarray, np.ndarray]:
         cells.append(np.stack([x.ravel(), y.ravel()], axis=1))
         strides.append(np.full((x.size, 1), stride))
     return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
-
-
-def _nms_per_class(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """(K,) indices of the boxes that stay, best first."""
-    if not len(boxes):
-        return np.zeros(0, np.int64)
-    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
-    keep = cv2.dnn.NMSBoxesBatched(
-        corner_and_size.tolist(), scores.astype(float).tolist(), classes.tolist(), _NOISE_SCORE, _NMS_IOU
-    )
-    return np.asarray(keep, np.int64).reshape(-1)
 
 
 def _reason(error: cv2.error) -> str:

@@ -419,3 +419,24 @@ class TestBrokenPhoto:
         build(folder, pipeline=[lambda results: next(calls, results)])[0]
 
         assert 'skipped photo 1 so far: the pipeline gives nothing for ' in log.text
+
+
+def test_views_come_again_and_are_made_once(folder):
+    photo = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(folder / 'a.png')
+    pipeline = [PIPELINE[0], {'type': 'RandomCropPhoto', 'min_side': 0.3}, *PIPELINE[1:]]
+    dataset, fresh = (build(folder, pipeline=pipeline, views=views) for views in (2, None))
+    first, second = (dataset[epoch, 0]['inputs']['image'] for epoch in (0, 1))
+    first_again, unlike = first.clone(), fresh[2, 0]['inputs']['image']
+    first.zero_()  # whoever changes what it got changes nothing for others
+    (folder / 'a.png').unlink()
+
+    assert torch.equal(dataset[2, 0]['inputs']['image'], first_again)
+    assert torch.equal(dataset[3, 0]['inputs']['image'], second)
+    assert not torch.equal(first_again, second)
+    assert not torch.equal(first_again, unlike)
+
+
+def test_there_is_at_least_one_view(folder):
+    with pytest.raises(ValueError, match='views must be at least 1 or None, but got 0'):
+        build(folder, views=0)

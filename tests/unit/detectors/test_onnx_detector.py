@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from insta_colorization.detectors import OnnxDetector
-from insta_colorization.detectors.onnx import _decode, _letterbox, _nms_per_class
+from insta_colorization.detectors.nms import nms_per_class
+from insta_colorization.detectors.onnx import _decode, _letterbox
 from insta_colorization.detectors.selection import select
 
 LARGE_AREA = 96**2
@@ -156,7 +157,7 @@ def test_letterbox_fills_the_upper_left_corner():
 def test_nms_keeps_overlapping_boxes_of_different_classes():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
 
-    keep = _nms_per_class(boxes, np.array([0.5, 0.9, 0.4, 0.6]), np.array([1, 1, 2, 1]))
+    keep = nms_per_class(boxes, np.array([0.5, 0.9, 0.4, 0.6]), np.array([1, 1, 2, 1]))
 
     assert sorted(keep.tolist()) == [1, 2, 3]
 

@@ -141,6 +141,8 @@ class EfficientNetLite(BaseModule):
         ValueError: it holds another file than the known one.
     """
 
+    feature_info = ENCODER
+
     def __init__(self, pretrained: bool = False, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.stem = NormedConvs(SameConv(3, STEM_CHANNELS, 3, 2), _norm(STEM_CHANNELS), nn.ReLU6(inplace=True))
