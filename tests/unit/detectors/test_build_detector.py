@@ -120,7 +120,12 @@ def test_a_detector_is_returned_as_it_is():
     ('spec', 'error', 'message'),
     [
         pytest.param('yolo9000', ValueError, r"no detector 'yolo9000'; known are none, opencv, mmdet, auto", id='name'),
-        pytest.param({'type': 'Yolo'}, ValueError, 'no detector type Yolo; .*CachedDetector, MMDetDetector', id='type'),
+        pytest.param(
+            {'type': 'Yolo'},
+            ValueError,
+            'no detector type Yolo; .*CachedDetector, EmbeddedDetector, MMDetDetector',
+            id='type',
+        ),
         pytest.param({}, ValueError, 'no detector type None', id='no-type'),
         pytest.param(3, TypeError, '`detect` and `score_thr`, but got int', id='number'),
         pytest.param('nowhere.onnx', FileNotFoundError, 'nowhere.onnx', id='onnx-file'),
