@@ -11,9 +11,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
+from safetensors.torch import load_file
 
 from insta_colorization.apis.inferencer import ColorizationInferencer
-from insta_colorization.checkpoints import load_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
+from insta_colorization.models import ImageColorizer
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / 'configs' / 'insta' / 'photos'
@@ -68,7 +70,7 @@ def shrunk(cfg: Config) -> Config:
     """The recipe at a sixteenth of the width, small squares, two photos at once, in this process."""
     for network in ('image_net', 'instance_net', 'fusion_net'):
         if network in cfg.model:
-            cfg.model[network].width = TINY
+            cfg.model[network].get('backbone', cfg.model[network]).width = TINY
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[name].update(batch_size=2, num_workers=0, persistent_workers=False)
         cfg[name].dataset.pipeline = [
@@ -173,6 +175,42 @@ class TestStagesInSequence:
         assert Path(record['output']).is_file()
 
 
+class TestLightStages:
+    """Stages 2 and 3 of the light backbone: what the stage before wrote is taken, and the encoder stays in all."""
+
+    def test_the_encoder_stays_and_a_file_holds_it_once(self, tmp_path):
+        write_set(tmp_path / 'photos', 6, tmp_path / 'instances.json', seed=0)
+        first = ImageColorizer({'type': 'LiteBackbone', 'width': TINY})
+        save_checkpoint(first.state_dict(), tmp_path / 'first.pth')
+        previous = tmp_path / 'first.pth'
+        for stage in ('instance', 'fusion'):
+            cfg = shrunk(Config.fromfile(PHOTOS / f'insta_{stage}_lite_128x128.py'))
+            for loader in (cfg.train_dataloader, cfg.val_dataloader):
+                boxes = str(tmp_path / 'instances.json')
+                loader.dataset.update(data_root=str(tmp_path / 'photos'), ann_file='', instances=boxes)
+            cfg.param_scheduler = []
+            cfg.custom_hooks = []
+            settings = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2, 'default_hooks.checkpoint.interval': 2}
+            run(cfg, tmp_path / f'{tmp_path.name}_{stage}', load_from=str(previous), **settings)
+            previous = tmp_path / f'{tmp_path.name}_{stage}' / 'iter_2.pth'
+
+        third = load_checkpoint(previous)
+        (file,) = save_checkpoint(third.state_dict, tmp_path / 'third.safetensors', half=True)
+
+        assert third.networks == ('image_net', 'instance_net', 'fusion_net')
+        assert third.sizes['fused'] == 'enc16 enc32 up16 up8 up4'
+        assert losses_of(previous.parent).shape == (2,)
+        entries = load_file(file)
+        for name, value in first.image_net.state_dict().items():
+            assert torch.equal(third.state_dict[f'image_net.{name}'], value)
+            for network in ('instance_net', 'fusion_net'):
+                same = torch.equal(third.state_dict[f'{network}.{name}'], value)
+                assert same or not name.startswith('encoder.')
+                assert f'{network}.{name}' not in entries or not name.startswith('encoder.')
+        for name in ('instance_net.ups.up4.0.weight', 'fusion_net.ups.up4.0.weight'):
+            assert not torch.equal(third.state_dict[name], first.image_net.state_dict()['ups.up4.0.weight'])
+
+
 class TestAblations:
     """The paper's Table 3: each row's recipe trains and is measured."""
 
@@ -187,7 +225,6 @@ class TestAblations:
                 (coco / 'annotations' / f'instances_{name}.json').read_bytes()
             )
         trunk = ConfigDict(type='ColorizationBackbone', width=TINY)
-        from insta_colorization.checkpoints import save_checkpoint
         from insta_colorization.models import InstanceColorizer
 
         with torch.random.fork_rng():

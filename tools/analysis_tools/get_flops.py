@@ -52,6 +52,8 @@ def print_tables(args: argparse.Namespace) -> None:
     """Prints what the networks have and what photos cost."""
     import torch
 
+    # Here, so that no constant of theirs is made without data below.
+    import insta_colorization.models  # noqa: F401
     from insta_colorization.registry import build_model
 
     config = load_config(args.config, args.cfg_options)
