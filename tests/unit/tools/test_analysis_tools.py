@@ -9,6 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 from skimage.color import rgb2gray, rgb2lab
 
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.imaging.photo import load_rgb
 from insta_colorization.utils.configs import find_config
 
@@ -22,7 +23,10 @@ def load_tool(root: Path, name: str) -> ModuleType:
 
 @pytest.fixture(scope='module')
 def tools(root) -> dict[str, ModuleType]:
-    return {name: load_tool(root, name) for name in ('print_config', 'get_flops', 'browse_dataset', 'evaluate_hints')}
+    return {
+        name: load_tool(root, name)
+        for name in ('print_config', 'get_flops', 'browse_dataset', 'evaluate_hints', 'compare_networks')
+    }
 
 
 @pytest.fixture
@@ -252,3 +256,52 @@ class TestEvaluateHints:
         status, text = run('evaluate_hints', *options, '--sizes', 30)
 
         assert (status, text.splitlines()[-1]) == (1, 'error: sizes must be multiples of 8, but got 30')
+
+
+class TestCompareNetworks:
+    @pytest.fixture
+    def options(self, tmp_path) -> list:
+        rng = np.random.default_rng(0)
+        images, annotations = [], []
+        for number in range(3):
+            coarse = Image.fromarray(rng.integers(60, 200, (6, 8, 3), np.uint8))
+            coarse.resize((128, 96)).save(tmp_path / f'{number}.png')
+            images.append({'id': number, 'file_name': f'{number}.png', 'width': 128, 'height': 96})
+            box = {'id': number, 'image_id': number, 'bbox': [20, 20, 80, 60], 'score': 1.0}
+            annotations += [box] if number else []
+        (tmp_path / 'boxes.json').write_text(json.dumps({'images': images, 'annotations': annotations}))
+        dataset, boxes = 'test_dataloader.dataset', tmp_path / 'boxes.json'
+        given = (f'{dataset}.data_root={tmp_path}', f'{dataset}.gt_instances={boxes}', f'{dataset}.instances={boxes}')
+        return ['--out', tmp_path / 'out.json', '--cfg-options', *given]
+
+    def test_all_ways_are_equally_colourful(self, run, options, fused_weights, tmp_path):
+        recipe = 'insta_fusion_photos_w025_128x128'
+        small = [f'test_dataloader.dataset.pipeline.{index}.size=64' for index in (3, 4, 5)]
+        weights = load_checkpoint(fused_weights).state_dict
+        pale = {name: value / 20 if '.ab_head.' in name else value for name, value in weights.items()}
+        (path,) = save_checkpoint(pale, tmp_path / 'pale.pth')
+
+        status, text = run('compare_networks', recipe, path, '--crops', *options, *small)
+
+        assert status == 0, text
+        found = json.loads((tmp_path / 'out.json').read_text())
+        assert list(found) == ['full', 'fused', 'crops, image_net', 'crops, instance_net']
+        colour = {way: np.concatenate(values['CF']['instance']).mean() for way, values in found.items()}
+        assert all(value == pytest.approx(colour['fused'], rel=0.02) for value in colour.values())
+        assert found['fused']['scale'] == 1
+        # A photo without boxes is the full-image network's in all ways, but for the scale.
+        assert [len(pairs) for pairs in found['fused']['PSNR']['instance']] == [0, 1, 1]
+        assert 'fused - full, instance: ' in text
+
+    def test_the_interval_is_that_of_the_photos_means(self, tools):
+        mine, theirs = [[3.0, 5.0], [], [7.0]], [[1.0, 3.0], [], [3.0]]
+
+        mean, low, high = tools['compare_networks'].difference(mine, theirs)
+
+        assert (mean, low, high) == (3.0, 2.0, 4.0)
+
+    def test_weights_that_fuse_nothing(self, run, options, image_weights):
+        status, text = run('compare_networks', 'insta_fusion_photos_w025_128x128', image_weights, *options)
+
+        assert status != 0
+        assert text.splitlines()[-1].startswith(f'error: {image_weights} has no fusion network to compare')
