@@ -52,7 +52,7 @@ def coloured(batch: Mapping[str, Any], model: Any, crops: bool) -> 'dict[str, Te
 
     lightness, size = batch['lightness'], batch['lightness'].shape[-2:]
     full = model.image_net(lightness).ab[0]
-    ways = {'full': full, 'fused': model.predict_ab(batch)[0] / getattr(model.decoder, 'gain', 1)}
+    ways = {'full': full, 'fused': model.colors(batch).ab[0]}
     for name, network in (('crops, image_net', model.image_net), ('crops, instance_net', model.instance_net)):
         if crops:
             ways[name] = full.clone()
