@@ -145,8 +145,8 @@ def compare(args: argparse.Namespace) -> None:
         print('{:22}{:7.3f}{:9.3f}{:7.2f}{:17.3f}{:7.2f}'.format(way, values['scale'], *figures))
     for way in [way for way in found if way != 'full']:
         for level in ('image', 'instance'):
-            values = difference(*(found[name]['PSNR'][level] for name in (way, 'full')))
-            print('{} - full, {}: {:+.3f} dB (95 % {:+.3f} to {:+.3f})'.format(way, level, *values))
+            gain = difference(*(found[name]['PSNR'][level] for name in (way, 'full')))
+            print('{} - full, {}: {:+.3f} dB (95 % {:+.3f} to {:+.3f})'.format(way, level, *gain))
     if args.out:
         write_results(found, args.out)
 
