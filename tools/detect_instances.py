@@ -2,9 +2,9 @@
 
     python tools/detect_instances.py DETECTOR PHOTO|FOLDER|COCO.json ... --out instances.json
 
-DETECTOR is what the demo's --detector takes (auto, opencv, mmdet, FILE.onnx, an mmdet CONFIG[:CHECKPOINT]) or a config
-of this project with a `detector`. A run that was stopped or killed goes on when the command is repeated, also with
-another number of processes (tools/dist_detect.sh).
+DETECTOR is what the demo's --detector takes (auto, embedded, opencv, mmdet, FILE.onnx, an mmdet CONFIG[:CHECKPOINT]) or
+a config of this project with a `detector`. A run that was stopped or killed goes on when the command is repeated, also
+with another number of processes (tools/dist_detect.sh).
 """
 
 import argparse
@@ -17,7 +17,9 @@ from insta_colorization.utils.options import InputOptions, NetworkOptions
 
 def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    parser.add_argument('detector', help='auto, opencv, mmdet, FILE.onnx, mmdet CONFIG[:CHECKPOINT], or our config')
+    parser.add_argument(
+        'detector', help='auto, embedded, opencv, mmdet, FILE.onnx, mmdet CONFIG[:CHECKPOINT], or our config'
+    )
     parser.add_argument('images', nargs='+', help='photos, folders, or one COCO .json')
     parser.add_argument('--out', type=Path, required=True, help='.json file to write')
     parser.add_argument('--overwrite', action='store_true', help='replace what is at --out')

@@ -10,7 +10,7 @@ _base_ = [
     '../_base_/schedules/iterations.py',
 ]
 
-model = dict(type='DenseDetector', encoder='projects/insta_colorization/weights/insta_full_lite.safetensors')
+model = dict(type='DenseDetector', encoder='projects/insta_colorization/weights/insta_fusion_lite.safetensors')
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='LoadInstances'),

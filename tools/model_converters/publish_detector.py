@@ -22,7 +22,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('checkpoint', help='what tools/train.py saved')
     parser.add_argument('out', type=Path, help='.safetensors file to write; an existing one is replaced')
     parser.add_argument(
-        '--side', type=number(int, 32), default=320, help='root of the pixels that photos are scaled to'
+        '--side', type=number(int, 32), default=256, help='root of the pixels that photos are scaled to'
     )
     parser.add_argument(
         '--sharpness', type=number(float, 0), default=1.0, help='factor on the logit of the score, about --centre'

@@ -15,8 +15,8 @@ from .mmdet import DEFAULT_CONFIG, find_config
 logger = logging.getLogger(__name__)
 
 # What a command line calls them; files and mmdet's configs name themselves.
-NAMES = {'none': 'NoDetector', 'opencv': 'OpenCVDetector', 'mmdet': 'MMDetDetector'}
-_EMBEDDED = 'opencv'
+NAMES = {'none': 'NoDetector', 'embedded': 'EmbeddedDetector', 'opencv': 'OpenCVDetector', 'mmdet': 'MMDetDetector'}
+_EMBEDDED = 'embedded'
 _KNOWN = (
     f'{", ".join(NAMES)}, auto, a .onnx file, a file of boxes (.json, RESULTS.json:ANNOTATIONS.json, .npz or a '
     'folder of .npz), or an mmdet config as CONFIG or CONFIG:CHECKPOINT'
@@ -36,7 +36,7 @@ def build_detector(
 
     Args:
         spec: an entry of the registry (`dict(type='OnnxDetector', path=...)`), a detector, which is returned as it is,
-            or a string: `none`, `opencv`, `mmdet`, `auto`, a `.onnx` file, a file or folder of boxes
+            or a string: `none`, `embedded`, `opencv`, `mmdet`, `auto`, a `.onnx` file, a file or folder of boxes
             (`RESULTS.json:ANNOTATIONS.json` for COCO results), or an mmdet config by path or name, optionally followed
             by `:CHECKPOINT`.
         device: for the detectors that have a choice.
@@ -115,7 +115,7 @@ def _build_auto(
     try:
         detector = build_detector(wanted, device, masks=masks, **overrides)
     except (ImportError, FileNotFoundError) as error:
-        _say(logging.WARNING, f'detector: the one inside OpenCV (people and faces only), because {error}')
+        _say(logging.INFO, f'detector: the embedded one, because {error}')
         return build_detector(_EMBEDDED, device, **overrides)
     _say(logging.INFO, f'detector: {_title(wanted)}, as configured; its weights are here')
     return detector

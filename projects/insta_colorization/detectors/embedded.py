@@ -28,7 +28,7 @@ from .encoder import FrozenEncoder
 from .nms import best_of_cells
 
 WEIGHTS = PACKAGE / 'weights' / 'embedded_detector.safetensors'
-COLOUR_WEIGHTS = PACKAGE / 'weights' / 'insta_full_lite.safetensors'
+COLOUR_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_lite.safetensors'
 _DIVISOR = 32
 _BATCH = 8
 # How much the score of a box depends on how sure its class is; chosen on photos with true boxes.

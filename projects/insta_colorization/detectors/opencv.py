@@ -1,4 +1,4 @@
-"""Detectors that ship inside OpenCV with their weights: the embedded default when nothing else is there.
+"""Detectors that ship inside OpenCV with their weights.
 
 They know people only: upright pedestrians (HOG, Dalal and Triggs 2005), faces and upper bodies (Haar cascades, Viola
 and Jones 2001). A face alone says too little about its colours, and detectors of COCO's classes never box one, so it

@@ -38,7 +38,9 @@ class ObjectOptions:
         ValueError: a number is out of range.
     """
 
-    detector: Any = option(None, 'auto, none, opencv, mmdet, FILE.onnx or an mmdet CONFIG[:CHECKPOINT]', none='auto')
+    detector: Any = option(
+        None, 'auto, none, embedded, opencv, mmdet, FILE.onnx or mmdet CONFIG[:CHECKPOINT]', none='auto'
+    )
     boxes: str | None = option(None, 'COCO JSON, .npz of one photo, or a folder of .npz, instead', metavar='FILE')
     max_instances: int = option(8, 'the best so many objects are used')
     score_thr: float | None = option(None, 'lowest usable score', none="the detector's own")

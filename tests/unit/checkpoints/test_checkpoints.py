@@ -541,7 +541,7 @@ def test_another_model(tmp_path):
         CheckpointError, match=r'words\.pth is the checkpoint of another model: .*encoder\.layers\.0'
     ) as e:
         load_checkpoint(tmp_path / 'words.pth')
-    assert str(e.value).endswith('have the signature of no known family (insta, insta-lite)')
+    assert str(e.value).endswith('have the signature of no known family (insta, insta-lite, patch)')
 
 
 def test_unknown_missing_and_misshapen_entries(files, folder):
@@ -852,7 +852,7 @@ def test_another_projects_model_loads_its_own_file_with_our_runner_about(tmp_pat
     runner(narrow_image_model(), tmp_path)
     mmengine_load(theirs, str(path), strict=True)
     assert same(dict(theirs.state_dict()), weights)
-    with pytest.raises(CheckpointError, match=r'v2\.pth is .* of another model: .* family \(insta, insta-lite\)'):
+    with pytest.raises(CheckpointError, match=r'v2\.pth is .* of another model: .* family \(insta, insta-lite, patch\)'):
         load_checkpoint(path)
     with pytest.raises(CheckpointError, match=r'v2\.pth is the checkpoint of another model'):
         runner(narrow_image_model(), tmp_path, load_from=str(path)).load_or_resume()
@@ -956,7 +956,7 @@ def test_a_folder_with_files_of_two_families(tint, folder, tmp_path):
         'latest_net_GF.pth (insta), tint.pth (tint); give the path of what is meant'
     )
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'a.pth')
-    with pytest.raises(CheckpointError, match=r'no known family \(insta, insta-lite, tint\)'):
+    with pytest.raises(CheckpointError, match=r'no known family \(insta, insta-lite, patch, tint\)'):
         load_checkpoint(tmp_path / 'a.pth')
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from insta_colorization.detectors import (
     CachedDetector,
+    EmbeddedDetector,
     InstanceDetector,
     MMDetDetector,
     NoDetector,
@@ -27,7 +28,9 @@ def _fresh_log():
     build._say.cache_clear()
 
 
-@pytest.mark.parametrize(('spec', 'kind'), [('none', NoDetector), ('opencv', OpenCVDetector)], ids=str)
+@pytest.mark.parametrize(
+    ('spec', 'kind'), [('none', NoDetector), ('opencv', OpenCVDetector), ('embedded', EmbeddedDetector)], ids=str
+)
 def test_names(spec, kind):
     detector = build_detector(spec)
 
@@ -119,7 +122,9 @@ def test_a_detector_is_returned_as_it_is():
 @pytest.mark.parametrize(
     ('spec', 'error', 'message'),
     [
-        pytest.param('yolo9000', ValueError, r"no detector 'yolo9000'; known are none, opencv, mmdet, auto", id='name'),
+        pytest.param(
+            'yolo9000', ValueError, r"no detector 'yolo9000'; known are none, embedded, opencv, mmdet, auto", id='name'
+        ),
         pytest.param(
             {'type': 'Yolo'},
             ValueError,
@@ -168,11 +173,9 @@ class TestAuto:
     def test_takes_the_embedded_one_when_a_file_is_missing(self, caplog):
         detector, lines = self.logged(caplog, configured='nowhere.onnx', score_thr=0.9)
 
-        assert type(detector) is OpenCVDetector
+        assert type(detector) is EmbeddedDetector
         assert detector.score_thr == 0.9
-        assert lines == [
-            'detector: the one inside OpenCV (people and faces only), because there is no detector file nowhere.onnx'
-        ]
+        assert lines == ['detector: the embedded one, because there is no detector file nowhere.onnx']
 
     def test_takes_the_embedded_one_without_mmdet(self, caplog, monkeypatch):
         find_spec = importlib.util.find_spec
@@ -180,7 +183,7 @@ class TestAuto:
 
         detector, lines = self.logged(caplog)
 
-        assert type(detector) is OpenCVDetector
+        assert type(detector) is EmbeddedDetector
         assert 'needs mmdet, which is not installed: pip install' in lines[0]
 
     def test_says_so_once(self, caplog):

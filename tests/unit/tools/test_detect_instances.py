@@ -337,7 +337,7 @@ class TestResuming:
 @pytest.mark.parametrize(
     ('options', 'changes', 'message'),
     [
-        pytest.param([], {'detector': 'yolo'}, "no detector 'yolo'; known are none, opencv", id='detector'),
+        pytest.param([], {'detector': 'yolo'}, "no detector 'yolo'; known are none, embedded, opencv", id='detector'),
         pytest.param([], {'detector': 'none.onnx'}, 'no detector file none.onnx', id='no model'),
         pytest.param([], {'images': ('nowhere',)}, 'nowhere does not exist', id='no photos'),
         pytest.param(['--score-thr', '2'], {}, '--score-thr must lie in 0..1, but is 2.0', id='threshold'),
