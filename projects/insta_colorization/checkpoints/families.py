@@ -55,6 +55,8 @@ class Layout:
         files: {network: stem of its file} where each network has a file of its own; a folder holds them.
         wrapped: networks that are written with a leading `module.`.
         written: whether `save_checkpoint` writes it.
+        common: whether other projects' models have these names too: MMEngine's loaders then get the file as it is, and
+            our colorizers rename the entries themselves.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Layout:
     files: Mapping[str, str] = field(default_factory=dict)
     wrapped: frozenset[str] = frozenset()
     written: bool = True
+    common: bool = False
 
     def spell(self, network: str, name: str) -> str:
         """The layout's name of a network's entry."""

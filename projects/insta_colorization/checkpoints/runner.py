@@ -50,7 +50,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     if entries is None:
         return content
     match = recognize(entries)
-    if match is not None and match.layout.name != 'ours':
+    if match is not None and match.layout.name != 'ours' and not match.layout.common:
         return _for_runner(load_checkpoint(path))
     wrapper = next((key for key in WRAPPERS if content.get(key) is entries), None)
     if match is None and wrapper not in (None, 'state_dict'):

@@ -3,9 +3,6 @@
 import struct
 
 import numpy as np
-import torch
-
-from insta_colorization.colorspace import from_linear
 
 _HEADER_BYTES = 128
 # Parameters of a parametric curve by its kind: how many there are, and which of g, a, b, c, d, e, f they are.
@@ -32,6 +29,11 @@ def grey_table(profile: bytes, dtype: np.dtype) -> np.ndarray | None:
     """
     if profile[16:24] != b'GRAYXYZ ':
         return None
+    # Here, because tools that read photos explain themselves without torch.
+    import torch
+
+    from insta_colorization.colorspace import from_linear
+
     top = np.iinfo(dtype).max
     try:
         tags = dict(_tags(profile))

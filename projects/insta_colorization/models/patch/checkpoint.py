@@ -39,7 +39,7 @@ class PatchFamily(Family):
         'eccv_net': {'class_head.weight': (len(BINS), None, 1, 1), 'bin_colours': (2, len(BINS), 1, 1)}
     }
     stages = (TrainingStage(('eccv_net',), 'PatchColorizer'),)
-    published = (Layout(_PUBLISHED, {'eccv_net': ''}, published_name),)
+    published = (Layout(_PUBLISHED, {'eccv_net': ''}, published_name, common=True),)
 
     def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
         return {'type': 'Eccv16Network', 'width': sizes['width']}
