@@ -765,7 +765,7 @@ class TestFailures:
         ('step', 'height'),
         [
             ('read', lambda source, name: read_photo(name).size[0]),
-            ('find', lambda photos, names: photos[0].size[0]),
+            ('find', lambda photos, *_: photos[0].size[0]),
             ('pack', lambda photo, request, name: photo.size[0]),
             ('forward', lambda inputs, *_: inputs['data_samples'][0].image_size[0]),
             ('render', lambda photo, *_: photo.size[0]),

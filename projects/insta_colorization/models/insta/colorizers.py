@@ -47,6 +47,11 @@ class NetworkColorizer(Colorizer):
         for backbone in self._backbones():
             backbone.mask_centre = value
 
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows of the network that colours."""
+        return tuple(self._backbones()[-1].feature_info)
+
     def _backbones(self) -> list[Any]:
         networks = [getattr(self, name) for name in self.networks]
         return [network.backbone if isinstance(network, FusionNetwork) else network for network in networks]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from insta_colorization.structures import ColorizationSample
 
-from .colorizers import InstColorizer
+from .colorizers import InstColorizer, NetworkColorizer
 
 
 def parse_rows(names: Sequence[str], known: Collection[str]) -> list[str]:
@@ -37,9 +37,10 @@ def fusion_rows(model: nn.Module, names: Sequence[str]) -> list[str]:
     """
     if not names:
         return []
+    rows = parse_rows(names, model.rows) if isinstance(model, NetworkColorizer) else []
     if not isinstance(model, InstColorizer):
         raise ValueError('there are no fusion weights to show: the checkpoint holds the full-image network alone')
-    return parse_rows(names, model.fusion_net.backbone.feature_info)
+    return rows
 
 
 @contextmanager
