@@ -152,6 +152,9 @@ class TestSignals:
     def _own_process(self, monkeypatch):
         monkeypatch.setattr('sys.argv', ['tool'])
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        # A test run that was started in the background ignores some of them, and so would the tool.
+        for each in handlers:
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
         formatters = [(handler, handler.formatter) for handler in logging.getLogger().handlers]
         errors = getattr(sys.stdout, 'errors', 'strict')
         yield

@@ -1,6 +1,7 @@
 import pytest
 from mmengine.config import Config
 
+from insta_colorization.detectors.dense_head import DenseDetector
 from insta_colorization.models import Colorizer
 from insta_colorization.registry import MODELS
 from insta_colorization.utils.configs import DEFAULT_CONFIG, PUBLISHED_CONFIG, config_folder, find_config, load_config
@@ -11,7 +12,8 @@ RECIPES = sorted(path.stem for path in config_folder().rglob('*.py') if '_base_'
 @pytest.mark.parametrize('name', RECIPES)
 def test_every_recipe_is_found_by_its_name_and_has_a_model(name):
     assert find_config(name) == find_config(f'{name}.py')
-    assert issubclass(MODELS.get(load_config(name).model.type), Colorizer)
+    kind = DenseDetector if find_config(name).parent.name == 'detectors' else Colorizer
+    assert issubclass(MODELS.get(load_config(name).model.type), kind)
 
 
 @pytest.mark.parametrize('name', [DEFAULT_CONFIG, PUBLISHED_CONFIG])
