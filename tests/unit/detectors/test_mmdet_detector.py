@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import DefaultScope
 
-from insta_colorization.detectors import InstanceDetector, MMDetDetector, OpenCVDetector, build_detector
+from insta_colorization.detectors import EmbeddedDetector, InstanceDetector, MMDetDetector, build_detector
 from insta_colorization.detectors.mmdet import DEFAULT_CONFIG, find_config
 from insta_colorization.registry import MODELS
 
@@ -207,7 +207,7 @@ class TestMissing:
         monkeypatch.setattr(urllib.request, 'urlopen', broken_off)
         monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
 
-        assert isinstance(build_detector('auto'), OpenCVDetector)
+        assert isinstance(build_detector('auto'), EmbeddedDetector)
         with pytest.raises(FileNotFoundError, match=r'could not be fetched from https://.* \(IncompleteRead'):
             MMDetDetector()
 
