@@ -204,7 +204,7 @@ class TestMissing:
         def broken_off(*_args, **_kwargs):
             raise IncompleteRead(b'half')
 
-        monkeypatch.setattr(urllib.request, 'urlopen', broken_off)
+        monkeypatch.setattr(urllib.request.OpenerDirector, 'open', broken_off)
         monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
 
         assert isinstance(build_detector('auto'), EmbeddedDetector)

@@ -22,7 +22,7 @@ def no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError('Name or service not known')
 
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, 'open', refuse)
 
 
 def test_a_file_that_is_there_is_taken(hub):
