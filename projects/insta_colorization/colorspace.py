@@ -105,6 +105,11 @@ def _fits(lab: Tensor) -> Tensor:
     return (low >= -_ROUNDING) & (high <= 1 + _ROUNDING)
 
 
+def in_srgb(colours: Sequence[tuple[float, ...]]) -> Tensor:
+    """K single colours, L in 0..100, a and b, as (K, 3), those outside sRGB with less chroma; see `compress_chroma`."""
+    return compress_chroma(torch.tensor(colours).view(-1, 3).T[..., None])[..., 0].T
+
+
 def compress_chroma(lab: Tensor, steps: int = 10) -> Tensor:
     """Moves colours outside sRGB towards grey until they fit, at constant lightness and hue angle.
 

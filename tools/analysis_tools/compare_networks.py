@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from insta_colorization.utils.bootstrap import bootstrap
 from insta_colorization.utils.cli import Command, Parser, UsageError, number
 from insta_colorization.utils.configs import add_config, load_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESAMPLES = 10_000
 Values = dict[str, list[list[float]]]
 
 
@@ -53,15 +53,13 @@ def coloured(batch: Mapping[str, Any], model: Any, crops: bool) -> 'dict[str, Te
     lightness, size = batch['lightness'], batch['lightness'].shape[-2:]
     full = model.image_net(lightness).ab[0]
     ways = {'full': full, 'fused': model.colors(batch).ab[0]}
-    for name, network in (('crops, image_net', model.image_net), ('crops, instance_net', model.instance_net)):
-        if crops:
-            ways[name] = full.clone()
-            boxes = batch['instances'].on_grid(size).tolist()
-            # The best comes last, on top.
-            for number, (x0, y0, x1, y1) in reversed(list(enumerate(boxes))):
-                ab = network(batch['crop_lightness'][number : number + 1]).ab
-                ab = F.interpolate(ab, size=(y1 - y0, x1 - x0), mode='bilinear', antialias=True)
-                ways[name][:, y0:y1, x0:x1] = ab[0]
+    for name in ('image_net', 'instance_net') if crops else ():
+        laid = ways[f'crops, {name}'] = full.clone()
+        # The best comes last, on top.
+        boxes = batch['instances'].on_grid(size).tolist()
+        for crop, (x0, y0, x1, y1) in reversed([*zip(batch['crop_lightness'], boxes, strict=True)]):
+            ab = getattr(model, name)(crop[None]).ab
+            laid[:, y0:y1, x0:x1] = F.interpolate(ab, (y1 - y0, x1 - x0), mode='bilinear', antialias=True)[0]
     return ways
 
 
@@ -90,12 +88,9 @@ def scale_for(target: float, colourfulness: Callable[[float], float]) -> float:
 
 
 def difference(values: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Mean over photos of the differences of their means, and its 95 % bootstrap interval, seed 0."""
-    pairs = [(np.mean(mine), np.mean(theirs)) for mine, theirs in zip(values, others, strict=True) if mine]
-    found = np.array([mine - theirs for mine, theirs in pairs])
-    means = np.random.default_rng(0).choice(found, (RESAMPLES, len(found))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(found.mean()), float(low), float(high)
+    """Mean over photos of the differences of their means, and its interval, see `bootstrap`."""
+    pairs = zip(values, others, strict=True)
+    return bootstrap([float(np.mean(mine) - np.mean(theirs)) for mine, theirs in pairs if mine])
 
 
 def photos_of(args: argparse.Namespace) -> list[Photo]:

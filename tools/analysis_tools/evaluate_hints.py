@@ -91,14 +91,12 @@ def hints_for(thing: Thing, ab: Sequence[float], kind: str, certainty: float) ->
 
 def other_colours(lightness: float, count: int, generator: np.random.Generator) -> list[tuple[float, float]]:
     """Colours of all hues, of a chroma of 15 to 60 Lab units, that sRGB has at a lightness of 0..100."""
-    import torch
-
-    from insta_colorization.colorspace import compress_chroma
+    from insta_colorization.colorspace import in_srgb
 
     hues = 2 * np.pi * (np.arange(count) + generator.random()) / count
     chroma = generator.uniform(15, 60, count)
-    lab = np.stack([np.full(count, lightness), chroma * np.cos(hues), chroma * np.sin(hues)]).astype(np.float32)
-    return [(a, b) for a, b in compress_chroma(torch.from_numpy(lab)[..., None])[1:, :, 0].T.tolist()]
+    wanted = zip(np.full(count, lightness), chroma * np.cos(hues), chroma * np.sin(hues), strict=True)
+    return [(a, b) for _, a, b in in_srgb([tuple(map(float, colour)) for colour in wanted]).tolist()]
 
 
 def colours_of(predictor: Any, photo: Any, requests: Sequence[Any], strict: bool) -> Any:

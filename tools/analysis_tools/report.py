@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from insta_colorization.fileio.files import write_whole
+from insta_colorization.utils.bootstrap import CONFIDENCE, RESAMPLES, bootstrap
 from insta_colorization.utils.cli import Command, Parser
 
 COLUMNS = ('LPIPS', 'PSNR', 'SSIM')
@@ -67,8 +68,6 @@ TABLE3: dict[str, dict[str, tuple[str, Figures | None]]] = {
 ABLATIONS = frozenset(config for rows in TABLE3.values() for config, _ in rows.values())
 # {group: the least number of instances in it}; recipes choose at most eight, but --cfg-options may allow more.
 GROUPS = {'0': 0, '1': 1, '2': 2, '3-4': 3, '5-8': 5, '9 or more': 9}
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
 
 
 class Result(NamedTuple):
@@ -199,11 +198,7 @@ def compare(
         raise ValueError(
             f'{result.name} and {baseline.name} have none of their {len(values)} and {len(others)} photos in common'
         )
-    differences = np.array([values[photo] - others[photo] for photo in common])
-    generator = np.random.default_rng(0)
-    means = [generator.choice(differences, len(differences)).mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Difference(float(differences.mean()), float(low), float(high), len(common))
+    return Difference(*bootstrap([values[photo] - others[photo] for photo in common]), len(common))
 
 
 def by_instances(results: Sequence[Result], baseline: Result | None) -> tuple[Result | None, list[Group]]:

@@ -6,13 +6,10 @@ load_from = 'work_dirs/insta_full_lite_tuned_128x128/iter_1000.pth'
 input_size = 256
 train_pipeline = [{**step, 'size': 256} if 'size' in step else step for step in _base_.train_pipeline]
 val_pipeline = [{**step, 'size': 256} if 'size' in step else step for step in _base_.val_pipeline]
+# The truth has this size, so nothing is brought back to it.
+small_truth = dict(type='ResizePhoto', size=128, keep_truth=True)
 test_pipeline = [
-    dict(type='LoadPhoto', keep_broken=True),
-    dict(type='LoadInstances'),
-    dict(type='SelectInstances', top_k=8),
-    dict(type='CropInstances', size=256),
-    dict(type='ResizePhoto', size=256),
-    dict(type='PackColorization'),
+    {**step, 'size': 256} if 'size' in step else step for step in _base_.test_pipeline if step != small_truth
 ]
 train_dataloader = dict(batch_size=12, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))

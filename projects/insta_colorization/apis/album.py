@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from insta_colorization.fileio.files import sweep
-from insta_colorization.fileio.hints import HintFile, names_objects
+from insta_colorization.fileio.hints import HintFile, Wish, names_objects
 from insta_colorization.imaging.photo import Photo, require_end
 from insta_colorization.models.insta.inspection import fusion_rows
 from insta_colorization.structures import ColorizationSample, Instances, Request
@@ -81,11 +81,12 @@ def color_album(
     for folder in {job.target.parent for job in jobs if job.target}:
         sweep(folder)
     names = [job.name for job in jobs]
-    wishes = {} if hints is None else {name: hints.of(name) for name in names}
+    wishes: dict[str, tuple[Wish, ...]] = {}
     if hints is not None:
         hints.check(names)
-    wanted = any(map(names_objects, wishes.values()))
-    detect = predictor.detects or results.show_instances or results.save_json or wanted
+        wishes = {name: hints.of(name) for name in names}
+    about_objects = any(map(names_objects, wishes.values()))
+    detect = predictor.detects or results.show_instances or results.save_json or about_objects
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
         getattr(predictor.detector, 'check', lambda names: None)(names)
@@ -101,8 +102,8 @@ def color_album(
         return list(zip(read, predictor.find(read, names, colour.native_size), strict=True))
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
-        wanted = Request(found[1], native=colour.native_size)
-        request = predictor.wish(found[0], wanted, wishes.get(job.name, ()))
+        request = Request(found[1], native=colour.native_size)
+        request = predictor.wish(found[0], request, wishes.get(job.name, ()))
         return Prepared(found[0], predictor.pack(found[0], request, job.name))
 
     def color(items: list[tuple[Job, Prepared]]) -> list[tuple[Photo, ColorizationSample]]:

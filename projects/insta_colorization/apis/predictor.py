@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from insta_colorization.checkpoints import load_checkpoint
-from insta_colorization.colorspace import AB_RANGE, BinSet, compress_chroma, lab_to_rgb, pixel_lightness
+from insta_colorization.colorspace import AB_RANGE, BinSet, in_srgb, lab_to_rgb, pixel_lightness
 from insta_colorization.detectors import InstanceDetector, build_detector
 from insta_colorization.detectors.selection import select
 from insta_colorization.fileio.hints import Wish, names_objects, place_hints
@@ -27,6 +27,7 @@ from insta_colorization.models.decoders import parse_decoder
 from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
 from insta_colorization.models.modes import find_modes
 from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells
+from insta_colorization.structures.request import Box
 from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
 from insta_colorization.utils.device import resolve_device, resolve_precision
 from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, ObjectOptions, Precision
@@ -40,7 +41,6 @@ logger = logging.getLogger(__name__)
 _LARGEST_INPUT = 2**13
 
 Weights = str | Path | Sequence[str | Path]
-Box = tuple[int, int, int, int]
 Boxes = np.ndarray | Tensor | Sequence[Sequence[float]]
 
 
@@ -349,12 +349,13 @@ class Predictor:
             ((_, cells, inside),) = hint_cells([place], (0, 0, photo.size[1], photo.size[0]), shares.shape[-1])
             modes = find_modes(shares[(slice(None), *cells)][:, inside].flatten(1).mean(dim=1), BinSet().centres, count)
             level = float(lightness[box[1] : box[3], box[0] : box[2]][mask].mean())
-            lab = torch.tensor([[level, *(AB_RANGE * value for value in mode.ab)] for mode in modes]).T[..., None]
-            lab = compress_chroma(lab)
-            rgb = (lab_to_rgb(lab).clamp(0, 1) * 255).round().int()[..., 0].T.tolist()
-            reachable = lab[1:, :, 0].T.tolist()
+            lab = in_srgb([(level, *(AB_RANGE * value for value in mode.ab)) for mode in modes])
+            rgb = (lab_to_rgb(lab.T[..., None]).clamp(0, 1) * 255).round().int()[..., 0].T.tolist()
             suggestions.append(
-                [Suggestion((a, b), tuple(c), m.share) for (a, b), c, m in zip(reachable, rgb, modes, strict=True)]
+                [
+                    Suggestion((a, b), tuple(c), m.share)
+                    for (_, a, b), c, m in zip(lab.tolist(), rgb, modes, strict=True)
+                ]
             )
         return suggestions
 

@@ -76,9 +76,8 @@ class FrozenEncoder:
     @torch.no_grad()
     def _encode(self, gray: Tensor) -> dict[str, Tensor]:
         self._net.to(gray.device)
-        x = ((gray.float() - 127) / 128)[:, None].expand(-1, 3, -1, -1)
         features: dict[str, Tensor] = {}
-        for row, feature in self._net(x.contiguous(memory_format=torch.channels_last)):
+        for row, feature in self._net(gray[:, None].float() / 255):
             if row in self.feature_info:
                 features[row] = feature
             if len(features) == len(self.feature_info):

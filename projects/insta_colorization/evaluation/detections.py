@@ -5,8 +5,7 @@ Shape legend: D detected boxes, T true boxes of one photo.
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torchvision.ops import box_iou
 
 from insta_colorization.structures import Instances
 
@@ -73,15 +72,6 @@ def hits(found: Instances, truth: Instances) -> list[int]:
             hit[number] = int(index)
             overlap[:, index] = 0
     return hit
-
-
-def box_iou(first: Tensor, second: Tensor) -> Tensor:
-    """(D, T) IoU of boxes (D, 4) and (T, 4)."""
-    low = torch.maximum(first[:, None, :2], second[:, :2])
-    high = torch.minimum(first[:, None, 2:], second[:, 2:])
-    common = (high - low).clamp(min=0).prod(dim=-1)
-    areas, others = ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (first, second))
-    return common / (areas[:, None] + others - common)
 
 
 def _names(instances: Instances) -> list[str]:

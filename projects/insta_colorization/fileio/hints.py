@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import ImageColor
 
-from insta_colorization.colorspace import compress_chroma, pixel_lightness, rgb_to_lab
+from insta_colorization.colorspace import in_srgb, pixel_lightness, rgb_to_lab
 from insta_colorization.structures import Hint, Instances
 
 from .boxes import tails
@@ -194,9 +194,8 @@ def place_hints(wishes: Sequence[Wish], pixels: np.ndarray, instances: Instances
             raise ValueError(f'hints contradict each other: {wish} shall be {other.color} and {wish.color}')
         last[wish.place, wish.where] = wish
     hints = [_hint(wish, lightness.shape, instances) for wish in last.values()]
-    lab = torch.tensor([[_mean_lightness(lightness, hint), *hint.ab] for hint in hints])
-    reachable = compress_chroma(lab.T[..., None])[1:, :, 0].T.tolist()
-    return tuple(replace(hint, ab=(a, b)) for hint, (a, b) in zip(hints, reachable, strict=True))
+    lab = in_srgb([(_mean_lightness(lightness, hint), *hint.ab) for hint in hints]).tolist()
+    return tuple(replace(hint, ab=(a, b)) for hint, (_, a, b) in zip(hints, lab, strict=True))
 
 
 def _mean_lightness(lightness: np.ndarray, hint: Hint) -> float:

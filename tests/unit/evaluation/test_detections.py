@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from insta_colorization.evaluation.detections import DetectionCounts, box_iou, hits
+from insta_colorization.evaluation.detections import DetectionCounts, hits
 from insta_colorization.structures import COCO_CLASSES, Instances
 
 SIZE = (400, 400)
@@ -12,13 +12,6 @@ CAT, DOG, PERSON = map(COCO_CLASSES.index, ('cat', 'dog', 'person'))
 
 def instances(*boxes, scores=None, labels=None) -> Instances:
     return Instances(torch.tensor(boxes).reshape(-1, 4), SIZE, scores, labels=labels)
-
-
-def test_iou_of_known_boxes():
-    first = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    second = torch.tensor([[0.0, 5, 10, 15], [0, 0, 10, 10], [0, 0, 20, 10]])
-
-    assert torch.allclose(box_iou(first, second), torch.tensor([[1 / 3, 1, 1 / 2], [0, 0, 0]]))
 
 
 def test_each_hits_one_at_most_and_the_better_score_chooses_first():

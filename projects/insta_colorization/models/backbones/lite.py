@@ -167,16 +167,17 @@ class EfficientNetLite(BaseModule):
                 module.eval()
         return self
 
-    def forward(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def forward(self, gray: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Runs the encoder, no further than the caller asks.
 
         Args:
-            x: (N, 3, H, W), (255 g - 127) / 128 of sRGB g in 0..1.
+            gray: (N, 1, H, W), sRGB in 0..1; H and W are multiples of 32.
 
         Yields:
             The features of `ENCODER`, (N, channels, H / stride, W / stride).
         """
-        x = self.stem(x)
+        # As the package's weights were trained, on three channels of -1..1.
+        x = self.stem(((gray * 255 - 127) / 128).expand(-1, 3, -1, -1))
         for run, blocks in zip(BLOCKS, self.blocks, strict=True):
             x = blocks(x)
             if run.row:
@@ -260,9 +261,8 @@ class LiteBackbone(Backbone):
         self.check_size(lightness)
         if hints is None:
             hints = torch.zeros_like(lightness).expand(-1, HINT_CHANNELS, -1, -1)
-        gray = (lightness_to_gray(lightness) * 255 - 127) / 128
         # What is visited goes to the decoder alone: the encoder, through by then, knows whole pictures, not blends.
-        features = dict(self.encoder(gray.expand(-1, 3, -1, -1)))
+        features = dict(self.encoder(lightness_to_gray(lightness)))
         for name, feature in features.items():
             features[name] = feature if visit is None else visit(name, feature)
             yield name, features[name]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from insta_colorization.registry import TRANSFORMS
 from insta_colorization.structures import Instances
+from insta_colorization.structures.request import Box
 
 WithoutMasks = Literal['grabcut', 'box']
-Box = tuple[int, int, int, int]
 
 # Chosen on the 120 largest of true masks, of which this finds more than the box or the ellipse in it: GrabCut sees the
 # surroundings as background, and an ellipse as the object; without one it finds nothing in grey photos.

@@ -27,16 +27,19 @@ class TestEncoder:
         theirs = timm.create_model('tf_efficientnet_lite0', features_only=True, pretrained=False).eval().double()
         ours = EfficientNetLite().eval().double()
         ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+        gray = torch.rand(1, 1, 64, 96, dtype=torch.float64)
+        normed = ((gray * 255 - 127) / 128).repeat(1, 3, 1, 1)
         picture = torch.randn(1, 3, 64, 96, dtype=torch.float64)
 
         with torch.no_grad():
-            for (name, one), other in zip(ours(picture), theirs(picture), strict=True):
+            for (name, one), other in zip(ours(gray), theirs(normed), strict=True):
                 torch.testing.assert_close(one, other, msg=name)
+            torch.testing.assert_close(ours.stem(picture), theirs.bn1(theirs.conv_stem(picture)))
 
     def test_features_are_as_they_say(self):
         with torch.no_grad():
             shapes = {
-                name: tuple(feature.shape) for name, feature in EfficientNetLite().eval()(torch.rand(1, 3, 64, 96))
+                name: tuple(feature.shape) for name, feature in EfficientNetLite().eval()(torch.rand(1, 1, 64, 96))
             }
 
         assert shapes == {
