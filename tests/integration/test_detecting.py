@@ -63,7 +63,7 @@ def detect_with_two(detector: object, photos: Path, out: Path, *options: str) ->
     return subprocess.run(line, env={**ENV, 'PORT': port}, cwd=out.parent, capture_output=True, text=True)
 
 
-# Runs a tool that is killed while it writes line `argv[1]` of its journal.
+# Runs a tool that is killed while it writes record `argv[1]` + 1 of its journal.
 KILLED = """
 import os, runpy, signal, sys
 from insta_colorization.fileio.journal import Journal
@@ -86,7 +86,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def kill_after_photos(count: int, photos: Path, out: Path) -> None:
     """Runs the tool until it has written this many photos and half of another one."""
     python, *tool = command('opencv', photos, out)
-    done = subprocess.run([python, '-c', KILLED, str(count + 1), *tool], env=ENV, capture_output=True, text=True)
+    done = subprocess.run([python, '-c', KILLED, str(count), *tool], env=ENV, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
