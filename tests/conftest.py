@@ -8,8 +8,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
-# Small tensors and two threads that share cores with other work: the second one costs more than it gives.
+# Small tensors and two threads that share cores with other work: the second one costs more than it gives. The commands
+# that tests start inherit it.
 torch.set_num_threads(1)
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
 @pytest.fixture(scope='session')
