@@ -69,7 +69,7 @@ def measure(detector: 'InstanceDetector', args: argparse.Namespace) -> dict[str,
         return select(found, detector.score_thr, top_k=args.top_k), perf_counter() - begun
 
     truth, counts, times = open_boxes(args.truth), DetectionCounts(), []
-    for image in read_coco(args.truth)['images']:
+    for image in read_coco(args.truth, args.photos)['images']:
         path = args.photos / image['file_name']
         photo = load_rgb(path)
         found, seconds = find(photo, path)

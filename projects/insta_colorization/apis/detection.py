@@ -85,13 +85,13 @@ def list_photos(inputs: Sequence[str | Path], data_root: Path | None = None, rec
 
 
 def _photos_of_coco(file: Path, data_root: Path | None) -> PhotoList:
-    content = read_coco(file)
+    folder = Path(os.path.abspath(file.parent if data_root is None else data_root))
+    content = read_coco(file, folder)
     images = [(image['file_name'], image['id']) for image in content['images']]
     categories = {item['name']: item['id'] for item in content['categories']}
     for position, kind in enumerate(('file_name', 'id')):
         if len({image[position] for image in images}) < len(images):
             raise ValueError(f'two of the {len(images)} images of {file} have the same {kind}')
-    folder = Path(os.path.abspath(file.parent if data_root is None else data_root))
     photos = [ListedPhoto(folder / name, name, number) for name, number in images]
     if not any(photo.path.is_file() for photo in photos):
         example = f', such as {photos[0].path}' if photos else ''

@@ -111,7 +111,7 @@ class ColorizationDataset(BaseDataset):
     def _names(self, folder: Path) -> tuple[list[str], str | None]:
         """The photos' names relative to the folder, and the file of their instances."""
         if self.ann_file.endswith('.json'):
-            content = read_coco(Path(self.ann_file))
+            content = read_coco(Path(self.ann_file), folder)
             names = [image['file_name'] for image in content['images']]
             return names, self.instances or (self.ann_file if 'annotations' in content else None)
         return read_list(Path(self.ann_file)) if self.ann_file else photos_in(folder), self.instances

@@ -271,7 +271,7 @@ class BoxFile:
             raise ValueError(f'{file}, photo {Path(path).name}: {error}') from error
 
 
-def _absolute(path: str) -> Path:
+def _absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))
 
 
@@ -452,14 +452,24 @@ class CocoFile(BoxFile):
         return _indices(map(self._categories.get, ids), self._categories.values())
 
 
-def read_coco(path: Path) -> dict[str, Any]:
+def read_coco(path: Path, folder: Path | None = None) -> dict[str, Any]:
     """The content of a COCO file without segmentations: `images` with `file_name` and `id`, and `categories`.
+
+    Args:
+        path: the file.
+        folder: of its photos, where these are to be read as well; a file from elsewhere may name any other place.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a COCO file.
+        ValueError: it is not a COCO file, or a name leads out of the folder.
     """
-    return _checked(_load_json(path), path)
+    content = _checked(_load_json(path), path)
+    if folder is not None:
+        names = [image['file_name'] for image in content['images']]
+        outside = [name for name in names if not _absolute(folder / name).is_relative_to(_absolute(folder))]
+        if outside:
+            raise ValueError(f'{path} names {outside[0]}, which is not in the folder of the photos, {folder}')
+    return content
 
 
 def _checked(content: Any, path: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ No file starts a program, whatever it is called: Pillow by itself would hand Pos
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from ctypes import CDLL
 from functools import cache
 from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
@@ -57,6 +58,18 @@ def libvips() -> Any:
     pyvips.block_untrusted_set(True)
     logging.getLogger('pyvips').setLevel(logging.ERROR)
     return pyvips
+
+
+@cache
+def _silence_pillow() -> None:
+    """Lets Pillow and its libtiff print nothing by themselves: what they find wrong is raised as well."""
+    from PIL import Image
+
+    logging.getLogger('PIL').setLevel(logging.CRITICAL)
+    library = CDLL(Image.core.__file__)  # what it is linked to is looked up through it, wherever that lies
+    for kind in ('Warning', 'Error'):
+        with suppress(AttributeError):  # built without libtiff
+            getattr(library, f'TIFFSet{kind}Handler')(None)
 
 
 def with_own_error(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -126,6 +139,7 @@ def open_by_pillow(file: str | os.PathLike[str] | BinaryIO, max_pixels: int) -> 
     """
     from PIL import Image
 
+    _silence_pillow()
     try:
         with (
             open_regular(file) if isinstance(file, str | os.PathLike) else nullcontext(file) as opened,

@@ -12,7 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from types import FrameType, TracebackType, UnionType
 from typing import Any, Literal, NoReturn, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -38,10 +38,19 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
+    """Says what is wrong in one sentence, without the usage; a file may be called like an option that there is not."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{'formatter_class': HelpFormatter, 'allow_abbrev': False, **settings})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Reads arguments; `-x.jpg`, of a shell's `*.jpg`, is the file of this name where there is one."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._as_path(word) for word in words], namespace)
+
+    def _as_path(self, word: str) -> str:
+        is_file = word.startswith('-') and word not in self._option_string_actions and os.path.lexists(word)
+        return f'./{word}' if is_file else word
 
     def error(self, message: str) -> NoReturn:
         """Prints the sentence and exits with status 2."""
@@ -142,7 +151,10 @@ class Command:
             SystemExit: with status 2, if the arguments cannot be used.
         """
         signals = Signals()
-        with signals if argv is None else nullcontext():
+        with ExitStack() as process:
+            if argv is None:
+                process.enter_context(_standard_streams())
+                process.enter_context(signals)
             try:
                 return self._run(argv, signals)
             except KeyboardInterrupt:
@@ -158,7 +170,9 @@ class Command:
             if argv is None:
                 with signals.held():
                     self._begin(args)
-            return self.run(args) or 0
+            status = self.run(args) or 0
+            print(end='', flush=True)  # a disk that is full is met here, not when the process ends
+            return status
         except UsageError as error:
             parser.error(str(error))
         except Exception as error:
@@ -176,8 +190,6 @@ class Command:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_Formatter('%(message)s'))
         warnings.filterwarnings('ignore', module=r'PIL\.')  # what it warns of is decoded, or refused in a sentence
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors='backslashreplace')  # names of files need not be text
         self.begin(args)
         for name in self.imports:
             importlib.import_module(name)
@@ -187,6 +199,36 @@ class Command:
         with suppress(OSError):  # whoever hung up reads no more
             print(self.when_stopped.replace('stopped', f'stopped{by}', 1), file=sys.stderr)
         return 128 + number
+
+
+@contextmanager
+def _standard_streams() -> Iterator[None]:
+    """Within it nothing that is printed ends the work: names of files need not be text, and nobody need read them."""
+    # The number of a closed stream would be that of the next file, into which libraries would then print.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    with redirect_stdout(_lasting(sys.stdout)), redirect_stderr(_lasting(sys.stderr)):
+        yield
+
+
+def _lasting(stream: Any) -> Any:
+    try:
+        raw = _Unread(stream.fileno(), 'w', closefd=False)
+    except (AttributeError, OSError):  # closed, or a program's own
+        return stream
+    settings = {'encoding': stream.encoding, 'line_buffering': stream.line_buffering}
+    return io.TextIOWrapper(io.BufferedWriter(raw), errors='backslashreplace', **settings)
+
+
+class _Unread(io.FileIO):
+    """An output that takes whatever is written once nobody reads it any more."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
 
 
 class _Formatter(logging.Formatter):

@@ -105,6 +105,19 @@ class TestListing:
         with pytest.raises(ValueError, match=message):
             list_photos([coco_file(album / 'all.json', *images)])
 
+    @pytest.mark.parametrize('name', ['../secret.png', 'deeper/../../secret.png', '{}/secret.png'])
+    def test_a_coco_file_that_leads_out_of_the_folder(self, album, tmp_path, name):
+        photo(tmp_path / 'secret.png')
+        file = coco_file(album / 'all.json', (1, '2.png'), (2, name.format(tmp_path)))
+
+        with pytest.raises(ValueError, match=rf'names .*secret\.png, which is not in the folder .* {album}'):
+            list_photos([file])
+
+    def test_whole_paths_in_a_coco_file_are_taken_from_the_folder_that_holds_them(self, album):
+        file = coco_file(album / 'all.json', (1, f'{album}/2.png'))
+
+        assert list_photos([file], data_root=Path('/')).photos[0].path == album / '2.png'
+
     @pytest.mark.parametrize('content', ['{', '[]', '{}', '{"images": [{"id": 1}]}', '{"images": 3}'])
     def test_another_json(self, album, content):
         (album / 'all.json').write_text(content)

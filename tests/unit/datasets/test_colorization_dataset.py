@@ -165,6 +165,12 @@ class TestInstances:
 
         assert boxes_of(dataset) == [0, 0, 0]
 
+    def test_a_coco_file_that_leads_out_of_the_folder(self, folder, write):
+        write({'../d.tif': []}, 'out.json')
+
+        with pytest.raises(ValueError, match=r'out\.json names \.\./d\.tif, which is not in the folder of the photos'):
+            build(folder, ann_file='out.json')
+
     def test_a_coco_file_without_annotations(self, folder):
         (folder / 'images.json').write_text('{"images": [{"id": 1, "file_name": "d.tif"}]}')
         dataset = build(folder, ann_file='images.json')

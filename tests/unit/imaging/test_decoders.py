@@ -196,3 +196,16 @@ def test_whatever_a_decoder_of_pillow_raises_is_a_photo_that_cannot_be_read(tmp_
     for read in (read_photo, load_rgb):
         with pytest.raises(ImageReadError, match=f'cannot read .*x.bmp: {str(error) or "TypeError"}'):
             read(tmp_path / 'x.bmp')
+
+
+@pytest.mark.parametrize('damage', [b'\xff' * 400, b''])
+def test_libraries_do_not_print_what_they_find_wrong(tmp_path, capfd, damage):
+    data = encoded(Image.effect_noise((60, 40), 60), 'TIFF', compression='tiff_lzw')
+    path = tmp_path / 'x.tif'
+    path.write_bytes(data[:200] + damage + data[200 + len(damage or data) :])
+
+    for read in (load_rgb, read_photo):
+        with pytest.raises(ImageReadError):
+            read(path)
+
+    assert capfd.readouterr().err == ''

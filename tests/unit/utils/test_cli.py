@@ -145,6 +145,26 @@ def test_defaults_are_told_once():
     assert '100 % of it; default: none' in text
 
 
+@pytest.mark.parametrize('name', ['-dash.jpg', '--help.jpg', '-h.jpg'])
+def test_a_file_called_like_an_option(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    parser = Parser()
+    parser.add_argument('--img', nargs='+')
+    parser.add_argument('--overwrite', action='store_true')
+
+    assert parser.parse_args(['--img', 'a.jpg', name, '--overwrite']).img == ['a.jpg', f'./{name}']
+
+
+def test_an_option_stays_one_beside_a_file_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / '--overwrite').touch()
+    parser = Parser()
+    parser.add_argument('--overwrite', action='store_true')
+
+    assert parser.parse_args(['--overwrite']).overwrite
+
+
 class TestSignals:
     """In a process of its own, which `argv` None stands for."""
 
@@ -156,13 +176,11 @@ class TestSignals:
         for each in handlers:
             signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
         formatters = [(handler, handler.formatter) for handler in logging.getLogger().handlers]
-        errors = getattr(sys.stdout, 'errors', 'strict')
         yield
         for each, handler in handlers.items():
             signal.signal(each, handler)
         for handler, formatter in formatters:
             handler.setFormatter(formatter)
-        sys.stdout.reconfigure(errors=errors)
 
     def tool(self, work, **settings) -> Command:
         return Command('A tool.', lambda parser: None, lambda args: work(), 'stopped; go on', **settings)
@@ -225,3 +243,25 @@ class TestSignals:
             finally:
                 sys.stdout = original
         assert capfd.readouterr().out == 'Stra\\xdfe M\\udcfcnchen.jpg\n'
+
+    @pytest.mark.parametrize('stream', ['stdout', 'stderr'])
+    def test_that_nobody_reads_what_is_printed_stops_nothing(self, monkeypatch, stream):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = []
+
+        with open(writer, 'w') as unread:
+            monkeypatch.setattr(sys, stream, unread)
+            work = self.tool(lambda: done.append(print('x' * 10**6, file=getattr(sys, stream), flush=True)))
+            assert work() == 0
+            monkeypatch.undo()
+
+        assert done
+
+    def test_a_full_disk_below_stdout_is_one_line(self, monkeypatch, capfd):
+        with open('/dev/full', 'w') as full:
+            monkeypatch.setattr(sys, 'stdout', full)
+            assert self.tool(lambda: print('x'))() == 1
+            monkeypatch.undo()
+
+        assert capfd.readouterr().err == 'error: [Errno 28] No space left on device\n'
