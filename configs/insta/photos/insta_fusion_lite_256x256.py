@@ -6,6 +6,8 @@ _base_ = ['./insta_fusion_lite_128x128.py']
 
 load_from = 'work_dirs/insta_fusion_lite_128x128/iter_600.pth'
 input_size = 256
+# It shares the encoder with these weights and ships beside them.
+detector = dict(_delete_=True, type='EmbeddedDetector')
 train_pipeline = [{**step, 'size': 256} if 'size' in step else step for step in _base_.train_pipeline]
 val_pipeline = [{**step, 'size': 256} if 'size' in step else step for step in _base_.val_pipeline]
 # The truth has this size, so nothing is brought back to it.

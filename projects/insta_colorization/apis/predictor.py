@@ -28,7 +28,7 @@ from insta_colorization.models.insta.inspection import fusion_rows, keep_shares,
 from insta_colorization.models.modes import find_modes
 from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells
 from insta_colorization.structures.request import Box
-from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS, PUBLISHED_CONFIG, load_config
+from insta_colorization.utils.configs import DEFAULT_WEIGHTS, config_of_weights, load_config
 from insta_colorization.utils.device import resolve_device, resolve_precision
 from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, ObjectOptions, Precision
 
@@ -104,8 +104,8 @@ class Predictor:
     ```
 
     Args:
-        config: by path, recipe name or object; None for that of the shipped weights or, with other weights, for the
-            paper's.
+        config: by path, recipe name or object; None for the recipe that the weights name, or the paper's if they name
+            none.
         weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped ones.
             The checkpoint decides which networks there are and how wide they are, whatever the config says.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
@@ -155,10 +155,10 @@ class Predictor:
         )
         NetworkOptions(decoder=decoder, preset=preset)
         self.device = torch.device(resolve_device(str(device)))
-        self.config = load_config(config or (DEFAULT_CONFIG if weights is None else PUBLISHED_CONFIG))
         self.dtype = resolve_precision(precision, str(self.device))
         self._exact_dtype = torch.float32 if precision == 'auto' else self.dtype
         checkpoint = load_checkpoint(weights or DEFAULT_WEIGHTS)
+        self.config = load_config(config or config_of_weights(checkpoint.metadata))
         parsed = None if decoder is None else parse_decoder(decoder)
         self._weights, self._hinted = checkpoint.path.name, checkpoint.family.follows_hints(checkpoint)
         self.model = colorizer_for(checkpoint, self.config.model, parsed, preset).to(self.device)

@@ -53,31 +53,33 @@ class FrozenEncoder:
         # An averaged copy of a model needs no copy of what never changes.
         return self
 
-    def __call__(self, gray: Tensor) -> dict[str, Tensor]:
-        """The features of grey pictures.
+    def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The features of pictures.
 
         Args:
-            gray: (N, H, W) uint8, sRGB; sides are multiples of 32.
+            pictures: grey (N, H, W) or RGB (N, 3, H, W), uint8, sRGB; sides are multiples of 32.
 
         Returns:
             {row: (N, channels, H / stride, W / stride)} float32.
         """
         if self._cache is None:
-            return self._encode(gray)
-        files = [self._cache / f'{_digest(picture)}.pt' for picture in gray]
+            return self._encode(pictures)
+        files = [self._cache / f'{_digest(picture)}.pt' for picture in pictures]
         if new := [number for number, file in enumerate(files) if not file.is_file()]:
-            encoded = self._encode(gray[new])
+            encoded = self._encode(pictures[new])
             for index, number in enumerate(new):
                 _store({row: feature[index] for row, feature in encoded.items()}, files[number])
         # Those just stored are read as well, so that the first time is like all others.
         stored = [torch.load(file, weights_only=True) for file in files]
-        return {row: torch.stack([item[row] for item in stored]).to(gray.device).float() for row in self.feature_info}
+        return {
+            row: torch.stack([item[row] for item in stored]).to(pictures.device).float() for row in self.feature_info
+        }
 
     @torch.no_grad()
-    def _encode(self, gray: Tensor) -> dict[str, Tensor]:
-        self._net.to(gray.device)
+    def _encode(self, pictures: Tensor) -> dict[str, Tensor]:
+        self._net.to(pictures.device)
         features: dict[str, Tensor] = {}
-        for row, feature in self._net(gray[:, None].float() / 255):
+        for row, feature in self._net((pictures if pictures.dim() == 4 else pictures[:, None]).float() / 255):
             if row in self.feature_info:
                 features[row] = feature
             if len(features) == len(self.feature_info):

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 PACKAGE = Path(__file__).parents[1]
-DEFAULT_CONFIG = 'insta_fusion_photos_w025_128x128'
-DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_photos_w025.safetensors'
+DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_lite.safetensors'
 # What weights of anyone's are made for, unless their metadata or a config says otherwise.
 PUBLISHED_CONFIG = 'insta_fusion_cocostuff_256x256'
 
@@ -20,6 +19,20 @@ def config_folder() -> Path:
     """The recipes' folder: `.mim/configs` of an installed package, else `configs` of the checkout."""
     installed = PACKAGE / '.mim' / 'configs'
     return installed if installed.is_dir() else PACKAGE.parents[1] / 'configs'
+
+
+def find_recipes() -> dict[str, Path]:
+    """The recipes' files by name."""
+    return {file.stem: file for file in sorted(config_folder().rglob('*.py')) if '_base_' not in file.parts}
+
+
+def config_of_weights(metadata: Mapping[str, str]) -> Path:
+    """The recipe that a checkpoint's metadata name, the paper's if they name none that is here.
+
+    It is never a path: a config is a program, and a file of weights must not choose which one runs.
+    """
+    recipes = find_recipes()
+    return recipes.get(metadata.get('config', ''), recipes[PUBLISHED_CONFIG])
 
 
 def find_config(name: str | Path) -> Path:
@@ -34,7 +47,7 @@ def find_config(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    recipes = {file.stem: file for file in sorted(config_folder().rglob('*.py')) if '_base_' not in file.parts}
+    recipes = find_recipes()
     stem = path.name.removesuffix('.py')
     if stem in recipes and path.name == str(name):
         return recipes[stem]

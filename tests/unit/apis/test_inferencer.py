@@ -20,7 +20,7 @@ from insta_colorization.colorspace import pixel_lightness
 from insta_colorization.detectors import CachedDetector
 from insta_colorization.imaging.photo import ImageReadError, read_photo, write_photo
 from insta_colorization.structures import ColorizationSample, Instances
-from insta_colorization.utils.configs import DEFAULT_CONFIG, DEFAULT_WEIGHTS
+from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 from insta_colorization.utils.device import resolve_device
 
 BOXES = [[4.0, 2.0, 30.0, 40.0], [20.0, 10.0, 60.0, 44.0]]
@@ -82,9 +82,10 @@ class TestConstruction:
     def test_shipped_weights_by_default(self):
         inferencer = ColorizationInferencer(device='cpu')
 
-        assert inferencer.cfg.filename.endswith(f'{DEFAULT_CONFIG}.py')
+        assert inferencer.cfg.filename.endswith('insta_fusion_lite_256x256.py')
         assert 'instances' in inferencer.model.uses
-        assert inferencer.predictor.input_size == 128
+        assert inferencer.predictor.input_size == 256
+        assert type(inferencer.predictor.detector).__name__ == 'EmbeddedDetector'
 
     def test_weights_of_anyone_are_decoded_and_sized_as_the_paper_does(self, fused_weights, tmp_path):
         bare = tmp_path / 'bare.safetensors'
@@ -452,7 +453,11 @@ class TestPrecision:
         def predict(precision: str, weights: Path | None = None, photos: list | None = None, **options) -> torch.Tensor:
             detector = Boxes() if weights is None else 'none'
             inferencer = ColorizationInferencer(
-                weights=weights or fused_weights, device='cpu', detector=detector, precision=precision
+                weights=weights or fused_weights,
+                device='cpu',
+                detector=detector,
+                precision=precision,
+                decoder='regression',  # presets of weights multiply errors as well as colours
             )
             samples = inferencer(photos or textured(), return_datasamples=True, **options)['predictions']
             return torch.stack([sample.pred_ab for sample in samples])

@@ -14,7 +14,9 @@ from insta_colorization.apis import Predictor
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.imaging import ImageReadError, Photo, decode_photo, encode_photo, read_photo, write_photo
 from insta_colorization.structures import Hint, Instances, Request
+from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 
+UNHINTED = DEFAULT_WEIGHTS.with_name('insta_fusion_photos_w025.safetensors')
 BOXES = [[4.0, 2.0, 30.0, 40.0], [20.0, 10.0, 60.0, 44.0]]
 SIZE = (48, 64)
 
@@ -244,7 +246,7 @@ class TestRequest:
             predictor.predict(textured(), hints=[{'object': 2, 'color': 'red'}])
 
     def test_weights_that_never_saw_a_hint_refuse_them(self):
-        predictor = Predictor(device='cpu', detector='none')
+        predictor = Predictor(weights=UNHINTED, device='cpu', detector='none')
         with pytest.raises(ValueError, match=r'photos_w025\.safetensors cannot follow hints, .* trained without any'):
             predictor.predict(textured(), hints=[Hint.at(5, 5, (20.0, 0.0))])
 

@@ -25,7 +25,14 @@ def load_tool(root: Path, name: str) -> ModuleType:
 def tools(root) -> dict[str, ModuleType]:
     return {
         name: load_tool(root, name)
-        for name in ('print_config', 'get_flops', 'browse_dataset', 'evaluate_hints', 'compare_networks')
+        for name in (
+            'print_config',
+            'get_flops',
+            'browse_dataset',
+            'evaluate_hints',
+            'compare_networks',
+            'compare_photos',
+        )
     }
 
 
@@ -256,6 +263,45 @@ class TestEvaluateHints:
         status, text = run('evaluate_hints', *options, '--sizes', 30)
 
         assert (status, text.splitlines()[-1]) == (1, 'error: sizes must be multiples of 8, but got 30')
+
+
+class TestComparePhotos:
+    @pytest.fixture
+    def folders(self, tmp_path) -> tuple[Path, Path]:
+        for name, color in (('coloured', (150, 120, 90)), ('truth', (160, 120, 80)), ('cast', (120, 120, 240))):
+            (tmp_path / name).mkdir()
+            suffix = '.png' if name == 'coloured' else '.tif'
+            Image.new('RGB', (8, 6), color).save(tmp_path / name / f'a{suffix}')
+        return tmp_path / 'coloured', tmp_path / 'truth'
+
+    def test_distances(self, run, folders):
+        status, text = run('compare_photos', *folders)
+
+        found, truth = (rgb2lab(np.uint8([[color]]))[0, 0, 1:] for color in ((150, 120, 90), (160, 120, 80)))
+        _, errors, _, better, share = text.splitlines()
+        assert status == 0
+        assert [float(x) for x in errors.split()[1:3]] == pytest.approx(
+            [np.linalg.norm(found - truth), np.linalg.norm(truth)], abs=0.05
+        )
+        assert better == '1 of 1 photos are nearer to the truth than without colour'
+        assert share.startswith('CF is 0.')
+
+    def test_a_cast_of_the_truth_can_be_taken_away(self, run, folders):
+        status, text = run('compare_photos', folders[0], folders[0].with_name('cast'), '--gray-world')
+
+        assert status == 0
+        assert float(text.splitlines()[1].split()[2]) < 0.1
+
+    def test_a_photo_without_truth_or_with_one_of_another_size(self, run, folders):
+        coloured, truth = folders
+        Image.new('RGB', (6, 8)).save(truth / 'a.tif')
+        assert '(6, 8, 3), but its truth (8, 6, 3)' in run('compare_photos', *folders)[1]
+        (truth / 'a.tif').unlink()
+        status, text = run('compare_photos', *folders)
+        assert status == 1
+        assert 'a.png has no truth in ' in text
+        (coloured / 'a.png').unlink()
+        assert 'there is no photo in ' in run('compare_photos', *folders)[1]
 
 
 class TestCompareNetworks:

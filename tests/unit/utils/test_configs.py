@@ -1,10 +1,18 @@
 import pytest
 from mmengine.config import Config
 
+from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.detectors.dense_head import DenseDetector
 from insta_colorization.models import Colorizer
 from insta_colorization.registry import MODELS
-from insta_colorization.utils.configs import DEFAULT_CONFIG, PUBLISHED_CONFIG, config_folder, find_config, load_config
+from insta_colorization.utils.configs import (
+    DEFAULT_WEIGHTS,
+    PUBLISHED_CONFIG,
+    config_folder,
+    config_of_weights,
+    find_config,
+    load_config,
+)
 
 RECIPES = sorted(path.stem for path in config_folder().rglob('*.py') if '_base_' not in path.parts)
 
@@ -16,9 +24,19 @@ def test_every_recipe_is_found_by_its_name_and_has_a_model(name):
     assert issubclass(MODELS.get(load_config(name).model.type), kind)
 
 
-@pytest.mark.parametrize('name', [DEFAULT_CONFIG, PUBLISHED_CONFIG])
-def test_recipes_that_the_code_names_are_there(name):
-    assert name in RECIPES
+def test_the_config_of_weights_is_the_recipe_that_they_name():
+    named = load_checkpoint(DEFAULT_WEIGHTS).metadata
+
+    assert config_of_weights(named).stem == named['config'] == 'insta_fusion_lite_256x256'
+
+
+def test_weights_choose_no_file_outside_the_recipes(tmp_path, monkeypatch):
+    (tmp_path / 'mine.py').write_text('model = dict()')
+    monkeypatch.chdir(tmp_path)
+
+    for name in ('mine.py', 'mine', str(tmp_path / 'mine.py'), ''):
+        assert config_of_weights({'config': name}).stem == PUBLISHED_CONFIG
+    assert config_of_weights({}).stem == PUBLISHED_CONFIG
 
 
 def test_a_path_comes_before_a_name(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from .base import PhotoMetric, PhotoResult
 from .colorfulness import Colorfulness, colorfulness
-from .fid import FID
+from .fid import FID, EncoderFrechet
 from .lpips import LPIPS
 from .psnr import PSNR
 from .ssim import SSIM, structural_similarity

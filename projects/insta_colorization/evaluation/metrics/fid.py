@@ -1,4 +1,4 @@
-"""Frechet Inception distance."""
+"""Frechet distances between the features of true and of predicted pictures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from insta_colorization.detectors.encoder import FrozenEncoder
 from insta_colorization.registry import METRICS
+from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 
 from .base import NotComputableError
 from .pretrained import NetworkMetric, pretrained_file
@@ -18,11 +20,46 @@ FAMILIES = {
 }
 
 
-@METRICS.register_module()
-class FID(NetworkMetric):
-    """FID (Heusel et al. 2017) between all truths and all predictions, by the package `pytorch-fid`; less is better.
+class FrechetMetric(NetworkMetric):
+    """The Frechet distance between all truths and all predictions, by the package `pytorch-fid`; less is better.
 
-    With fewer pictures than features (2048) it is far too high; compare only values of equally many pictures.
+    With fewer pictures than features it is far too high; compare only values of equally many pictures.
+    """
+
+    per_photo = False
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W), RGB in 0..1, to (N, features) or (N, features, 1, 1)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, np.ndarray]:
+        """Features (F,) float32 of truth and prediction."""
+        features = self.features(torch.stack([truth, prediction]).to(self.device).float() / 255)
+        first, second = features.flatten(start_dim=1).cpu().numpy()
+        return {'truth': first, 'prediction': second}
+
+    def summarize(self, values: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:  # noqa: D102
+        try:
+            from pytorch_fid.fid_score import calculate_frechet_distance
+        except ImportError as error:
+            raise NotComputableError(f'{error}: pip install pytorch-fid torchvision') from error
+        if len(values) < 2:
+            raise NotComputableError(f'a covariance needs at least 2 pictures, but there is {len(values)}')
+        statistics = []
+        for name in ('truth', 'prediction'):
+            features = np.stack([value[name] for value in values]).astype(np.float64)
+            statistics += [features.mean(axis=0), np.cov(features, rowvar=False)]
+        try:
+            distance = calculate_frechet_distance(*statistics)
+        except ValueError as error:
+            raise NotComputableError(f'the root of the covariances is not real: {error}') from error
+        return {self.name: float(distance)}
+
+
+@METRICS.register_module()
+class FID(FrechetMetric):
+    """FID (Heusel et al. 2017), the distance between 2048 features of Inception.
 
     Args:
         family: whose Inception makes the features, `tf` (the original) or `torchvision`; both are in use.
@@ -31,8 +68,6 @@ class FID(NetworkMetric):
     Raises:
         ValueError: the family is unknown.
     """
-
-    per_photo = False
 
     def __init__(self, family: str = 'tf', **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -55,25 +90,41 @@ class FID(NetworkMetric):
         pretrained_file(inception.FID_WEIGHTS_URL if original else Inception_V3_Weights.DEFAULT.url)
         return inception.InceptionV3(use_fid_inception=original)
 
-    @torch.no_grad()
-    def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, np.ndarray]:
-        """Features (2048,) float32 of truth and prediction."""
-        network = self.network
-        (features,) = network(torch.stack([truth, prediction]).to(self.device).float() / 255)
-        first, second = features.flatten(start_dim=1).cpu().numpy()
-        return {'truth': first, 'prediction': second}
+    def features(self, pictures: Tensor) -> Tensor:  # noqa: D102
+        (features,) = self.network(pictures)
+        return features
 
-    def summarize(self, values: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:  # noqa: D102
-        from pytorch_fid.fid_score import calculate_frechet_distance
 
-        if len(values) < 2:
-            raise NotComputableError(f'a covariance needs at least 2 pictures, but there is {len(values)}')
-        statistics = []
-        for name in ('truth', 'prediction'):
-            features = np.stack([value[name] for value in values]).astype(np.float64)
-            statistics += [features.mean(axis=0), np.cov(features, rowvar=False)]
-        try:
-            distance = calculate_frechet_distance(*statistics)
-        except ValueError as error:
-            raise NotComputableError(f'the root of the covariances is not real: {error}') from error
-        return {self.name: float(distance)}
+class _Pooled(nn.Module):
+    """The coarsest features of the encoder that ships with the weights, averaged over each picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = FrozenEncoder(DEFAULT_WEIGHTS, ['enc32'])
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in 0..1 -> (N, 320)."""
+        return self.encoder((pictures * 255).round().byte())['enc32'].mean(dim=(2, 3))
+
+
+@METRICS.register_module()
+class EncoderFrechet(FrechetMetric):
+    """The distance between 320 features of the encoder under the weights that ship; not FID, and without a download.
+
+    Its values change with the encoder: compare those of one protocol.
+    """
+
+    name = 'Frechet_encoder'
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.protocol = (
+            f'320 pooled features of the encoder in {DEFAULT_WEIGHTS.name}, pictures in RGB at their size; not FID; '
+            'compare only values of equally many pictures and of the same encoder'
+        )
+
+    def load(self) -> nn.Module:  # noqa: D102
+        return _Pooled()
+
+    def features(self, pictures: Tensor) -> Tensor:  # noqa: D102
+        return self.network(pictures)

@@ -167,17 +167,17 @@ class EfficientNetLite(BaseModule):
                 module.eval()
         return self
 
-    def forward(self, gray: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def forward(self, pictures: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Runs the encoder, no further than the caller asks.
 
         Args:
-            gray: (N, 1, H, W), sRGB in 0..1; H and W are multiples of 32.
+            pictures: grey (N, 1, H, W) or RGB (N, 3, H, W), sRGB in 0..1; H and W are multiples of 32.
 
         Yields:
             The features of `ENCODER`, (N, channels, H / stride, W / stride).
         """
         # As the package's weights were trained, on three channels of -1..1.
-        x = self.stem(((gray * 255 - 127) / 128).expand(-1, 3, -1, -1))
+        x = self.stem(((pictures * 255 - 127) / 128).expand(-1, 3, -1, -1))
         for run, blocks in zip(BLOCKS, self.blocks, strict=True):
             x = blocks(x)
             if run.row:

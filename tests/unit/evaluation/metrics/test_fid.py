@@ -5,7 +5,7 @@ import torchvision
 from pytorch_fid import inception
 from torch import nn
 
-from insta_colorization.evaluation.metrics import FID
+from insta_colorization.evaluation.metrics import FID, EncoderFrechet
 from insta_colorization.structures import Instances
 
 
@@ -91,3 +91,17 @@ def test_each_family_is_built_by_the_library_with_its_own_weights(family, monkey
     urls = {'tf': inception.FID_WEIGHTS_URL, 'torchvision': torchvision.models.Inception_V3_Weights.DEFAULT.url}
     assert fetched == [urls[family]]
     assert built == {'use_fid_inception': family == 'tf'}
+
+
+def test_the_distance_of_the_encoder_needs_no_download_and_sees_colour(random_photos):
+    metric = EncoderFrechet()
+    photos = [photo.repeat(1, 2, 2) for photo in random_photos]
+
+    near, far = (
+        metric.summarize([metric.measure(photo, photo if same else photo.flip(0)) for photo in photos])
+        for same in (True, False)
+    )
+
+    assert metric.name == 'Frechet_encoder'
+    assert near[metric.name] == pytest.approx(0, abs=1e-3)
+    assert far[metric.name] > 10 * near[metric.name] + 0.01
