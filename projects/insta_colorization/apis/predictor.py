@@ -28,7 +28,7 @@ from insta_colorization.models.insta.inspection import fusion_rows, keep_shares,
 from insta_colorization.models.modes import find_modes
 from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells
 from insta_colorization.structures.request import Box
-from insta_colorization.utils.configs import DEFAULT_WEIGHTS, config_of_weights, load_config
+from insta_colorization.utils.configs import DEFAULT_WEIGHTS, config_of_weights, load_config, shipped_weights
 from insta_colorization.utils.device import resolve_device, resolve_precision
 from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, ObjectOptions, Precision
 
@@ -106,7 +106,8 @@ class Predictor:
     Args:
         config: by path, recipe name or object; None for the recipe that the weights name, or the paper's if they name
             none.
-        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped ones.
+        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped ones
+            of the config's backbone.
             The checkpoint decides which networks there are and how wide they are, whatever the config says.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         detector: what finds the objects, see `build_detector`; None for 'auto', and then only where objects matter: a
@@ -157,8 +158,9 @@ class Predictor:
         self.device = torch.device(resolve_device(str(device)))
         self.dtype = resolve_precision(precision, str(self.device))
         self._exact_dtype = torch.float32 if precision == 'auto' else self.dtype
-        checkpoint = load_checkpoint(weights or DEFAULT_WEIGHTS)
-        self.config = load_config(config or config_of_weights(checkpoint.metadata))
+        given = None if config is None else load_config(config)
+        checkpoint = load_checkpoint(weights or (DEFAULT_WEIGHTS if given is None else shipped_weights(given.model)))
+        self.config = load_config(config_of_weights(checkpoint.metadata)) if given is None else given
         parsed = None if decoder is None else parse_decoder(decoder)
         self._weights, self._hinted = checkpoint.path.name, checkpoint.family.follows_hints(checkpoint)
         self.model = colorizer_for(checkpoint, self.config.model, parsed, preset).to(self.device)

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_lite.safetensors'
+# By the backbone that they are for.
+SHIPPED_WEIGHTS = {
+    'LiteBackbone': DEFAULT_WEIGHTS,
+    'ColorizationBackbone': PACKAGE / 'weights' / 'insta_fusion_photos_w025.safetensors',
+}
 # What weights of anyone's are made for, unless their metadata or a config says otherwise.
 PUBLISHED_CONFIG = 'insta_fusion_cocostuff_256x256'
 
@@ -24,6 +29,12 @@ def config_folder() -> Path:
 def find_recipes() -> dict[str, Path]:
     """The recipes' files by name."""
     return {file.stem: file for file in sorted(config_folder().rglob('*.py')) if '_base_' not in file.parts}
+
+
+def shipped_weights(model: Mapping[str, Any]) -> Path:
+    """The weights that ship for the backbone of a config's model, the default ones if there are none for it."""
+    kind = str((model.get('image_net') or {}).get('type', '')).rpartition('.')[2]
+    return SHIPPED_WEIGHTS.get(kind, DEFAULT_WEIGHTS)
 
 
 def config_of_weights(metadata: Mapping[str, str]) -> Path:

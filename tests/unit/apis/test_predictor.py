@@ -14,9 +14,9 @@ from insta_colorization.apis import Predictor
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.imaging import ImageReadError, Photo, decode_photo, encode_photo, read_photo, write_photo
 from insta_colorization.structures import Hint, Instances, Request
-from insta_colorization.utils.configs import DEFAULT_WEIGHTS
+from insta_colorization.utils.configs import SHIPPED_WEIGHTS
 
-UNHINTED = DEFAULT_WEIGHTS.with_name('insta_fusion_photos_w025.safetensors')
+UNHINTED = SHIPPED_WEIGHTS['ColorizationBackbone']
 BOXES = [[4.0, 2.0, 30.0, 40.0], [20.0, 10.0, 60.0, 44.0]]
 SIZE = (48, 64)
 

@@ -12,6 +12,7 @@ from insta_colorization.utils.configs import (
     config_of_weights,
     find_config,
     load_config,
+    shipped_weights,
 )
 
 RECIPES = sorted(path.stem for path in config_folder().rglob('*.py') if '_base_' not in path.parts)
@@ -28,6 +29,18 @@ def test_the_config_of_weights_is_the_recipe_that_they_name():
     named = load_checkpoint(DEFAULT_WEIGHTS).metadata
 
     assert config_of_weights(named).stem == named['config'] == 'insta_fusion_lite_256x256'
+
+
+@pytest.mark.parametrize(
+    ('config', 'weights'),
+    [
+        ('insta_full_cocostuff_256x256', 'insta_fusion_photos_w025'),
+        ('insta_full_lite_128x128', 'insta_fusion_lite'),
+        ('patch_eccv16_256x256', 'insta_fusion_lite'),
+    ],
+)
+def test_shipped_weights_go_by_the_backbone(config, weights):
+    assert shipped_weights(load_config(config).model).stem == weights
 
 
 def test_weights_choose_no_file_outside_the_recipes(tmp_path, monkeypatch):
