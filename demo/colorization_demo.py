@@ -36,6 +36,10 @@ def arguments(parser: Parser) -> None:
     text = 'photos, folders, patterns or URLs; default: the bundled photo'
     parser.add_argument('--img', nargs='+', default=[str(PHOTO)], help=text)
     parser.add_argument('--hints', metavar='FILE', help='JSON: colours at points, boxes and objects; default: none')
+    classes = parser.add_mutually_exclusive_group()
+    text = 'the class of each pixel: PNG of one photo or folder of PNG; default: the segmenter says'
+    classes.add_argument('--map', metavar='FILE', help=text)
+    classes.add_argument('--no-segmenter', action='store_true', help='every pixel is background')
     add_options(parser, InputOptions)
     add_options(parser, ResultOptions, 'results')
     add_options(parser, ColourOptions, 'colour')
@@ -50,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.apis.jobs import plan
     from insta_colorization.apis.predictor import Predictor
     from insta_colorization.fileio.hints import HintFile
+    from insta_colorization.imaging.maps import BackgroundMaps, MapFiles
 
     args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
     results, colour, pace = chosen(args, ResultOptions), chosen(args, ColourOptions), chosen(args, PaceOptions)
@@ -61,13 +66,14 @@ def run(args: argparse.Namespace) -> int:
         masks = {} if args.hints is None else {'masks': True}
         built['detector'] = {'type': 'CachedDetector', 'path': boxes, **masks}
     hints = None if args.hints is None else HintFile(args.hints)
+    maps = BackgroundMaps() if args.no_segmenter else None if args.map is None else MapFiles(args.map)
     if args.cfg_options and args.config is None:
         raise UsageError(f'--cfg-options needs the config that it changes, but got {", ".join(args.cfg_options)} alone')
     config = load_config(args.config, args.cfg_options) if args.cfg_options else args.config
     predictor = Predictor(config, args.checkpoint, **built)
     jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
     with progress_bar() as tell:
-        outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell, hints=hints)
+        outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell, hints=hints, maps=maps)
     records = [outcome.record for outcome in outcomes]
     counts = Counter(record['status'] for record in records)
     if counts['done'] == 1:

@@ -147,6 +147,22 @@ def rgb_to_gray(rgb: Tensor) -> Tensor:
     return gray.expand_as(rgb)
 
 
+def luma(rgb: Tensor) -> Tensor:
+    """The grey of 8-bit sRGB as OpenCV has it: (*, 3, H, W) to (*, 1, H, W), both uint8."""
+    red, green, blue = rgb.int().split(1, dim=-3)
+    return ((9798 * red + 19235 * green + 3735 * blue + 2**14) >> 15).byte()
+
+
+def from_signed(ab: Tensor) -> Tensor:
+    """Network units of a and b whose range -1..1 stands for OpenCV's 8-bit codes 0..255; 128 is its grey."""
+    return (127.5 * ab - 0.5) / AB_RANGE
+
+
+def to_signed(ab: Tensor) -> Tensor:
+    """What `from_signed` takes, from network units; rounded once, so that codes cut to 8 bit do not change."""
+    return ((ab.double() * AB_RANGE + 0.5) / 127.5).float()
+
+
 def to_network(lab: Tensor) -> tuple[Tensor, Tensor]:
     """Splits Lab (*, 3, H, W) into network units: lightness (*, 1, H, W) and ab (*, 2, H, W)."""
     return (lab[..., :1, :, :] - L_CENTRE) / L_RANGE, lab[..., 1:, :, :] / AB_RANGE

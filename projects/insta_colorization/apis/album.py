@@ -9,6 +9,7 @@ import numpy as np
 
 from insta_colorization.fileio.files import sweep
 from insta_colorization.fileio.hints import HintFile, Wish, names_objects
+from insta_colorization.imaging.maps import Maps
 from insta_colorization.imaging.photo import Photo, require_end
 from insta_colorization.models.insta.inspection import fusion_rows
 from insta_colorization.structures import ColorizationSample, Instances, Request
@@ -48,6 +49,7 @@ def color_album(
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     keep_samples: bool = False,
     hints: HintFile | None = None,
+    maps: Maps | None = None,
 ) -> list[Outcome]:
     """Colours photos; when they are written, memory does not grow with their number.
 
@@ -64,6 +66,7 @@ def color_album(
         on_progress: called with the number of photos that are done, skipped or failed and the number of all.
         keep_samples: whether outcomes have their samples, which take memory for each photo.
         hints: the user's colours for places of the photos.
+        maps: the user's classes of the photos' pixels.
 
     Returns:
         What became of each photo, in order.
@@ -76,6 +79,8 @@ def color_album(
     if on_error not in ('raise', 'collect'):
         raise ValueError(f"on_error must be 'raise' or 'collect', but got {on_error!r}")
     fusion_rows(predictor.model, results.show_fusion)
+    if 'map' not in predictor.model.uses and (results.save_map or results.show_map):
+        raise ValueError(f'{type(predictor.model).__name__} knows no classes of pixels, so there is no map to write')
     if results.out_dir is not None and any(job.target for job in jobs):
         make_folder(Path(results.out_dir))
     for folder in {job.target.parent for job in jobs if job.target}:
@@ -85,12 +90,15 @@ def color_album(
     if hints is not None:
         hints.check(names)
         wishes = {name: hints.of(name) for name in names}
+    if maps is not None:
+        predictor.check(Request(map=np.zeros((1, 1), np.uint8)))
+        maps.check(names)
     about_objects = any(map(names_objects, wishes.values()))
     detect = predictor.detects or results.show_instances or results.save_json or about_objects
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
         getattr(predictor.detector, 'check', lambda names: None)(names)
-    writer = ResultWriter(results.show_instances, results.save_json)
+    writer = ResultWriter(results.show_instances, results.save_json, results.save_map, results.show_map)
 
     def read(job: Job, _: None) -> Photo:
         return predictor.read(job.source, job.name)
@@ -102,7 +110,8 @@ def color_album(
         return list(zip(read, predictor.find(read, names, colour.native_size), strict=True))
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
-        request = Request(found[1], native=colour.native_size)
+        own = None if maps is None else maps.of(job.name, found[0].size)
+        request = Request(found[1], map=own, native=colour.native_size)
         request = predictor.wish(found[0], request, wishes.get(job.name, ()))
         return Prepared(found[0], predictor.pack(found[0], request, job.name))
 

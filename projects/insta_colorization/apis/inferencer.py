@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
 from insta_colorization.fileio.hints import HintFile
+from insta_colorization.imaging.maps import MapFiles
 from insta_colorization.models.colorizer import Colorizer
 from insta_colorization.registry import SCOPE
 from insta_colorization.structures import ColorizationSample, Request
@@ -124,6 +125,7 @@ class ColorizationInferencer(BaseInferencer):
         on_error: OnError = 'raise',
         on_progress: Callable[[int, int], object] | None = None,
         hints: str | os.PathLike[str] | None = None,
+        maps: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> dict[str, list]:
         """Colours photos, see `color_album`.
@@ -137,6 +139,7 @@ class ColorizationInferencer(BaseInferencer):
             on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
             on_progress: called with the number of photos that are done and of all, instead of a progress bar.
             hints: JSON file of colours for places of the photos, see `fileio.hints`.
+            maps: classes of the photos' pixels, a file or a folder, see `imaging.maps.MapFiles`.
             options: of `ResultOptions`, `ColourOptions` and `PaceOptions`, by name.
 
         Returns:
@@ -152,10 +155,11 @@ class ColorizationInferencer(BaseInferencer):
         results, colour, pace = _grouped(options, ResultOptions, ColourOptions, PaceOptions)
         jobs = self._inputs_to_list(inputs, out_dir=out_dir, recursive=results.recursive, suffix=results.suffix)
         wishes = None if hints is None else HintFile(hints)
+        classes = None if maps is None else MapFiles(maps)
         with progress_bar(self.show_progress and on_progress is None) as bar:
             tell = on_progress or bar
             outcomes = color_album(
-                self.predictor, jobs, results, colour, pace, on_error, tell, return_datasamples, wishes
+                self.predictor, jobs, results, colour, pace, on_error, tell, return_datasamples, wishes, classes
             )
         return {
             'predictions': [outcome.sample or outcome.record for outcome in outcomes],

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from insta_colorization.fileio.download import download
+from insta_colorization.imaging.maps import MAP_SUFFIX
 from insta_colorization.imaging.photo import (
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
@@ -30,7 +31,7 @@ URL_SCHEMES = ('http://', 'https://')
 OWN_SUFFIX = 'same'
 DEFAULT_SUFFIX = '.png'
 # The files beside a result are called like it, with one of these behind.
-SIDE_FILES = ('.instances.png', '.fusion.png', '.json')
+SIDE_FILES = ('.instances.png', '.fusion.png', '.classes.png', MAP_SUFFIX, '.json')
 _TIMEOUT_SECONDS = 60
 _MAX_BYTES = 2**29
 _MAX_SECONDS = 300

@@ -26,7 +26,7 @@ from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.models.decoders import parse_decoder
 from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
 from insta_colorization.models.modes import find_modes
-from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells
+from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells, resize_map
 from insta_colorization.structures.request import Box
 from insta_colorization.utils.configs import DEFAULT_WEIGHTS, config_of_weights, load_config, shipped_weights
 from insta_colorization.utils.device import resolve_device, resolve_precision
@@ -65,6 +65,13 @@ class Prediction:
     def instances(self) -> Instances:
         """The instances of the photo that were used."""
         return self.sample.instances
+
+    @property
+    def map(self) -> np.ndarray | None:
+        """The class of each pixel that colours follow, (H, W) uint8 at the photo's size; None where there is none."""
+        if 'full_map' in self.sample:
+            return self.sample.full_map.ids
+        return resize_map(self.sample.pred_map.numpy(), self.source.size) if 'pred_map' in self.sample else None
 
     @property
     def photo(self) -> Photo:

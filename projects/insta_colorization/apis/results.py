@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from insta_colorization.fileio import files
+from insta_colorization.imaging.maps import MAP_SUFFIX, write_map
 from insta_colorization.imaging.photo import Photo, write_photo
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.utils.errors import as_unicode
-from insta_colorization.visualization.sheets import fusion_sheet, sheet
+from insta_colorization.visualization.sheets import fusion_sheet, map_sheet, sheet
 
 from .predictor import Prediction
 
@@ -24,10 +25,14 @@ class ResultWriter:
     Attributes:
         show_instances: whether to write a sheet (grey | result | boxes) as `<result>.instances.png`.
         save_json: whether to write size, network, boxes and scores as `<result>.json`.
+        save_map: whether to write the classes that colours follow as `<result>.map.png`, see `write_map`.
+        show_map: whether to write a sheet (grey | classes | result) as `<result>.classes.png`.
     """
 
     show_instances: bool = False
     save_json: bool = False
+    save_map: bool = False
+    show_map: bool = False
 
     def write(self, prediction: Prediction, target: Path) -> dict[str, Any]:
         """Writes a photo and what belongs to it; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
@@ -42,6 +47,8 @@ class ResultWriter:
         make_folder(target.parent)
         for name, drawn in self._sheets(prediction).items():
             write_photo(drawn, target.with_name(f'{target.name}.{name}.png'))
+        if self.save_map and prediction.map is not None:
+            write_map(prediction.map, target.with_name(target.name + MAP_SUFFIX))
         if self.save_json:
             # What a name has that is no Unicode would make JSON that not every reader takes.
             told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')}
@@ -53,8 +60,11 @@ class ResultWriter:
     def _sheets(self, prediction: Prediction) -> dict[str, np.ndarray]:
         """The sheets to look at, by the name that their files get."""
         sheets, instances, shares = {}, prediction.instances, prediction.sample.get('fusion_shares')
-        if self.show_instances or shares:
+        classes = prediction.map if self.show_map else None
+        if self.show_instances or shares or classes is not None:
             gray = colorize_pixels(prediction.source.rgb8, np.zeros((2, 1, 1), np.float32), upsampling='bilinear')
+        if classes is not None:
+            sheets['classes'] = map_sheet(gray, Photo(prediction.pixels).rgb8, classes)
         if self.show_instances:
             sheets['instances'] = sheet(gray, Photo(prediction.pixels).rgb8, instances)
         if shares:

@@ -53,6 +53,8 @@ class Layout:
         unused: {network: {name: shape}} of entries that no model reads: dropped, and written as zeros. A side may be
             one of the network's sizes, by name.
         files: {network: stem of its file} where each network has a file of its own; a folder holds them.
+        by_entries: whether the entries tell which network such a file holds, whatever it is called.
+        wrapper: under which name such a file has its weights; '' for bare ones.
         wrapped: networks that are written with a leading `module.`.
         written: whether `save_checkpoint` writes it.
         common: whether other projects' models have these names too: MMEngine's loaders then get the file as it is, and
@@ -64,6 +66,8 @@ class Layout:
     rename: Callable[[str], str] = str
     unused: Mapping[str, Mapping[str, tuple[int | str, ...]]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    by_entries: bool = False
+    wrapper: str = ''
     wrapped: frozenset[str] = frozenset()
     written: bool = True
     common: bool = False

@@ -22,6 +22,7 @@ from .families import (
     common_sizes,
     families,
     identify,
+    recognize,
     require_family,
     require_fit,
     shapes_of,
@@ -29,6 +30,8 @@ from .families import (
 from .safe_load import STORED_ONCE, CheckpointError, read_file
 
 SUFFIXES = ('.pth', '.safetensors')
+# Of files in a folder that their entries tell apart; `.pth.tar` is only a name.
+_FOLDER_SUFFIXES = (*SUFFIXES, '.pt', '.tar')
 # Under which name files hold their weights, where they hold anything else.
 WRAPPERS = ('state_dict', 'model', 'module', 'G')
 
@@ -96,7 +99,8 @@ def save_checkpoint(
             dtype = next(iter(own.values())).dtype
             entries |= {wrapper + target.spell(*name.split('.', 1)): value for name, value in own.items()}
             entries |= {wrapper + name: torch.zeros(shape, dtype=dtype) for name, shape in unused.items()}
-        written.append(_write(file, entries, None if target.files else dict(metadata or {}), found.family.copies))
+        said = None if target.files else dict(metadata or {})
+        written.append(_write(file, entries, said, found.family.copies, target.wrapper))
     return written
 
 
@@ -171,6 +175,9 @@ def _load_folder(folder: Path) -> Checkpoint:
     stems = _stems(families())
     found = [file for stem in stems for suffix in SUFFIXES if (file := folder / f'{stem}{suffix}').is_file()]
     if not found:
+        others = (file for file in sorted(folder.iterdir()) if file.suffix in _FOLDER_SUFFIXES and file.is_file())
+        if (joined := _load_told_apart(folder, list(others))) is not None:
+            return joined
         names = ', '.join(f'{stem}.pth' for stem in stems)
         raise CheckpointError(f'{folder} holds no checkpoint: expected {names} (or .safetensors), found none of them')
     for first, second in pairwise(found):
@@ -188,8 +195,11 @@ def _load_folder(folder: Path) -> Checkpoint:
 
 
 def _load_files(folder: Path, paths: Sequence[Path]) -> Checkpoint:
-    """Joins files that each hold the network that their name says."""
-    _require_named(paths, _stems(families()))
+    """Joins files that each hold the network that their name or, where that says nothing, their entries say."""
+    stems = _stems(families())
+    if not any(path.stem in stems for path in paths) and (joined := _load_told_apart(folder, paths)) is not None:
+        return joined
+    _require_named(paths, stems)
     contents = {path: _read(path) for path in paths}
     owners = {path: require_family(entries, path).family for path, (entries, _) in contents.items()}
     family, *others = dict.fromkeys(owners.values())
@@ -204,13 +214,45 @@ def _load_files(folder: Path, paths: Sequence[Path]) -> Checkpoint:
         if network in files:
             raise CheckpointError(f'{files[network]} and {path} are both named as the {network}')
         files[network] = path
-    parts = {n: _checkpoint(files[n], *contents[files[n]], n) for n in family.networks if n in files}
+    return _joined(folder, {n: _checkpoint(files[n], *contents[files[n]], n) for n in family.networks if n in files})
+
+
+def _load_told_apart(folder: Path, paths: Sequence[Path]) -> Checkpoint | None:
+    """Joins files whose entries say which network of a family each holds; None if there is none, others are left alone.
+
+    Raises:
+        CheckpointError: a file cannot be read, two hold the same network, or one that prediction needs lacks.
+    """
+    contents = {path: _read(path) for path in paths}
+    matches = {path: recognize(entries) for path, (entries, _) in contents.items()}
+    files: dict[str, Path] = {}
+    for path, match in matches.items():
+        if match is None or not match.layout.by_entries:
+            continue
+        if match.network in files:
+            raise CheckpointError(
+                f'{folder} holds two files of the {match.network}, {files[match.network].name} and {path.name}; '
+                'remove one of them'
+            )
+        files[match.network], family = path, match.family
+    if not files:
+        return None
+    if family.usable(files) is None:
+        held = ', '.join(f'{path.name} ({network})' for network, path in files.items())
+        lacking = [network for network in family.stages[-1].networks if network not in files]
+        raise CheckpointError(f'{folder} holds {held} but lacks a file of the {" and of the ".join(lacking)}')
+    return _joined(folder, {n: _checkpoint(files[n], *contents[files[n]]) for n in family.networks if n in files})
+
+
+def _joined(folder: Path, parts: Mapping[str, Checkpoint]) -> Checkpoint:
+    """The checkpoint of a folder, from that of each of its networks."""
+    first = next(iter(parts.values()))
     return Checkpoint(
         {name: value for part in parts.values() for name, value in part.state_dict.items()},
-        family,
+        first.family,
         tuple(parts),
         common_sizes({network: part.sizes for network, part in parts.items()}, folder),
-        next(iter(parts.values())).layout,
+        first.layout,
         folder,
         {key: value for part in parts.values() for key, value in part.metadata.items()},
     )
@@ -218,7 +260,7 @@ def _load_files(folder: Path, paths: Sequence[Path]) -> Checkpoint:
 
 def _stems(known: Iterable[Family]) -> dict[str, str]:
     """{name of a file in a folder, without its ending: the network it holds} of these families."""
-    files = [family.folder.files for family in known if family.folder is not None]
+    files = [f.folder.files for f in known if f.folder is not None and not f.folder.by_entries]
     return {stem: network for names in files for network, stem in names.items()}
 
 
@@ -230,8 +272,10 @@ def _require_named(paths: Sequence[Path], stems: Mapping[str, str]) -> None:
         )
 
 
-def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None, copies: Mapping[str, str]) -> Path:
-    """Writes one file; with `metadata` None a `.pth` is the bare dict of the published files."""
+def _write(
+    path: Path, entries: StateDict, metadata: dict[str, str] | None, copies: Mapping[str, str], wrapper: str = ''
+) -> Path:
+    """Writes one file; with `metadata` None a `.pth` is the dict of the published files, bare or under `wrapper`."""
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f'a checkpoint must end in {" or ".join(SUFFIXES)}, but got {path.name!r}')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +291,8 @@ def _write(path: Path, entries: StateDict, metadata: dict[str, str] | None, copi
         data = save(distinct, metadata={**(metadata or {}), **said} or None)
     else:
         buffer = BytesIO()
-        torch.save(OrderedDict(entries) if metadata is None else {'state_dict': entries, 'meta': metadata}, buffer)
+        plain = {wrapper: OrderedDict(entries)} if wrapper else OrderedDict(entries)
+        torch.save(plain if metadata is None else {'state_dict': entries, 'meta': metadata}, buffer)
         data = buffer.getvalue()
     write_whole(data, path)
     return path

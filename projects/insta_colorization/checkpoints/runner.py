@@ -107,7 +107,7 @@ def adapt_state_dict(
 
 def _with_derived(model: nn.Module, own: StateDict, weights: StateDict, source: str, family: Family) -> StateDict:
     """Weights with which the model can begin its training stage, from those that the stage before it wrote."""
-    derived: Mapping[str, str] = getattr(model, 'derived', {})
+    derived: Mapping[str, str | None] = getattr(model, 'derived', {})
     wanted, held = family.networks_of(own), family.networks_of(weights)
     start = tuple(network for network in wanted if network not in derived)
     if not derived or set(held) == set(wanted):

@@ -11,6 +11,7 @@ except ImportError as error:
 from .augmentations import AgePhoto, SampleHints
 from .dataset import ColorizationDataset
 from .sampler import PhotoSampler
+from .semantic import ForgetMap, LoadSemanticMap
 from .transforms import (
     CropInstances,
     CropToInstance,

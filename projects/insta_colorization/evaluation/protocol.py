@@ -156,11 +156,11 @@ def as_text(results: Mapping[str, Any]) -> str:
 
 def _by_level(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Values by level; those of another project's metrics, which know no levels, under `other`."""
-    levels: dict[str, dict[str, float]] = {level: {} for level in LEVELS}
+    levels: dict[str, dict[str, float]] = {name: {} for name, level in LEVELS.items() if level.parts == 'pictures'}
     for key, value in values.items():
         level, _, name = key.partition('/')
         if level in LEVELS:
-            levels[level][name] = float(value)
+            levels.setdefault(level, {})[name] = float(value)
         else:
             levels.setdefault('other', {})[key] = float(value)
     return levels
@@ -178,7 +178,8 @@ def _photos(metrics: Sequence[PhotoMetric], folder: str | None, *, use_instances
             # A metric may be restricted to some levels, and then has nothing to say about the others.
             parts = zip(*(result.values[name] for result in results if result.values.get(name)), strict=True)
             pairs = [{key: value for part in parts_of_one for key, value in part.items()} for parts_of_one in parts]
-            entry[name] = pairs[0] if level.single and pairs else {} if level.single else pairs
+            if pairs or level.parts == 'pictures':
+                entry[name] = pairs[0] if level.single and pairs else {} if level.single else pairs
         photos.append(entry)
     return photos
 

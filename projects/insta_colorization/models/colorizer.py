@@ -42,8 +42,8 @@ class Colorizer(BaseModel):
         init_cfg: MMEngine's initialization settings.
 
     Attributes:
-        derived: {network: the one it begins as a copy of}; a checkpoint that lacks just these networks is the previous
-            training stage's, and starts this one.
+        derived: {network: the one it begins as a copy of, or None if it begins as it was built}; a checkpoint that
+            lacks just these networks is the previous training stage's, and starts this one.
         stage: which of its method's training stages this model is, from 1.
         uses: what of a `Request` it makes use of: 'instances', 'masks', 'hints', 'map', 'caption'.
         native_size: the side of the pictures that the published pipeline gives, in pixels.
@@ -54,7 +54,7 @@ class Colorizer(BaseModel):
         ValueError: an entry of `trainable` names no parameter.
     """
 
-    derived: ClassVar[Mapping[str, str]] = {}
+    derived: ClassVar[Mapping[str, str | None]] = {}
     stage: ClassVar[int] = 1
     uses: ClassVar[frozenset[str]] = frozenset()
     native_size: ClassVar[int] = 256

@@ -164,3 +164,5 @@ class ResultOptions:
     show_instances: bool = option(False, 'sheet: grey | result | boxes')
     show_fusion: tuple[str, ...] = option((), 'fusion weight maps of these layers, e.g. 3 7 10', metavar='LAYER')
     save_json: bool = option(False, 'write the instances as JSON', flag='--json')
+    save_map: bool = option(False, 'write the class of each pixel, an indexed PNG')
+    show_map: bool = option(False, 'sheet: grey | classes | result')

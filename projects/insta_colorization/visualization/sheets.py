@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from insta_colorization.structures import Instances
+from insta_colorization.structures import CLASS_COLOURS, SEMANTIC_CLASSES, Instances, resize_map
 
 SHEET_SIDE = 512
 # More maps than this make a sheet that no viewer shows.
@@ -19,6 +19,7 @@ MOST_MAPS = 12
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (0, 114, 178))
 _GAP = 6
 _TITLE_HEIGHT = 22
+_NAME_WIDTH = 110
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
@@ -44,6 +45,48 @@ def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances, truth: np.
             if picture is not None
         ]
     )
+
+
+def overlay(gray: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """A grey photo (H, W, 3) uint8 under the colours of its classes, a map of any size."""
+    colours = CLASS_COLOURS[resize_map(ids, (gray.shape[0], gray.shape[1]))]
+    return cv2.addWeighted(gray, 0.4, colours, 0.6, 0)
+
+
+def map_sheet(gray: np.ndarray, result: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Grey photo, the classes over it and the result side by side, each at most 512 pixels high and wide.
+
+    The names of the largest classes stand on their colours below.
+
+    Args:
+        gray: (H, W, 3) uint8.
+        result: (h, w, 3) uint8, of any size.
+        ids: (h, w), classes of `SEMANTIC_CLASSES`.
+    """
+    small = _fit(gray)
+    size = small.shape[1::-1]
+    pictures = {
+        'grey': small,
+        'classes': overlay(small, ids),
+        'colour': cv2.resize(result, size, interpolation=cv2.INTER_AREA),
+    }
+    tiles = _beside([_titled(picture, title) for title, picture in pictures.items()])
+    counts = np.bincount(ids.ravel(), minlength=len(SEMANTIC_CLASSES))
+    shown = [number for number in (-counts).argsort(kind='stable').tolist() if counts[number]]
+    return np.vstack([tiles, _names(shown[: max(1, tiles.shape[1] // _NAME_WIDTH)], tiles.shape[1])])
+
+
+def _names(numbers: Sequence[int], width: int) -> np.ndarray:
+    """A strip with the names of classes on their colours."""
+    strip = np.full((_TITLE_HEIGHT, width, 3), 255, np.uint8)
+    for place, number in enumerate(numbers):
+        left = place * _NAME_WIDTH
+        colour = CLASS_COLOURS[number].tolist()
+        ink = (0, 0, 0) if np.dot(colour, (0.3, 0.6, 0.1)) > 110 else (255, 255, 255)
+        cv2.rectangle(strip, (left, 0), (left + _NAME_WIDTH - _GAP, _TITLE_HEIGHT), colour, cv2.FILLED)
+        place_of_text = (left + 3, _TITLE_HEIGHT - 7)
+        cv2.putText(strip, SEMANTIC_CLASSES[number], place_of_text, _FONT, _FONT_SCALE, ink, 1, cv2.LINE_AA)
+    return strip
 
 
 def fusion_sheet(gray: np.ndarray, instances: Instances, shares: Mapping[str, tuple[Tensor, Tensor]]) -> np.ndarray:

@@ -5,4 +5,5 @@ from .colorfulness import Colorfulness, colorfulness
 from .fid import FID, EncoderFrechet
 from .lpips import LPIPS
 from .psnr import PSNR
+from .semantic import ClassColourError, SemanticIoU
 from .ssim import SSIM, structural_similarity

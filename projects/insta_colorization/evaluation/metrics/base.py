@@ -60,7 +60,7 @@ class PhotoMetric(BaseMetric):
     of several processes by their number.
 
     Args:
-        levels: names of the levels to measure; all of `LEVELS` by default.
+        levels: names of the levels to measure; by default all of `LEVELS` whose parts the metric measures.
         kwargs: see `mmengine.evaluator.BaseMetric`.
 
     Raises:
@@ -69,6 +69,7 @@ class PhotoMetric(BaseMetric):
     Attributes:
         name: what tables call the metric.
         protocol: how it measures, in one line.
+        parts: what it measures, see `Level`.
         per_photo: whether a pair's values say something by themselves.
         photos: the results of the last evaluation, in the order of the dataset; only in the main process.
         not_computed: {metric or level/metric: reason} of the last evaluation.
@@ -78,14 +79,16 @@ class PhotoMetric(BaseMetric):
     default_prefix = ''
     name = ''
     protocol = ''
+    parts = 'pictures'
     per_photo = True
 
     def __init__(self, levels: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        names = tuple(LEVELS if levels is None else levels)
-        if not names or not LEVELS.keys() >= set(names):
-            raise ValueError(f'levels must be some of {", ".join(LEVELS)}, but got {", ".join(names) or "none"}')
-        self.levels = tuple(LEVELS[name] for name in names)
+        known = {name: level for name, level in LEVELS.items() if level.parts == self.parts}
+        names = tuple(known if levels is None else levels)
+        if not names or not known.keys() >= set(names):
+            raise ValueError(f'levels must be some of {", ".join(known)}, but got {", ".join(names) or "none"}')
+        self.levels = tuple(known[name] for name in names)
         self.device = torch.device('cpu')
         self.photos: list[PhotoResult] = []
         self.not_computed: dict[str, str] = {}
@@ -112,8 +115,8 @@ class PhotoMetric(BaseMetric):
             return replace(result, missing=str(error))
         return replace(result, values=values)
 
-    def measure(self, truth: Tensor, prediction: Tensor) -> dict[str, Any]:
-        """Values of one pair, (3, H, W) uint8 RGB on the CPU.
+    def measure(self, *pair: Any) -> dict[str, Any]:
+        """Values of one pair: of truth and prediction, (3, H, W) uint8 RGB on the CPU, where `parts` are pictures.
 
         Raises:
             NotComputableError: something that the metric needs is not there.

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from torch import Tensor
+import numpy as np
+import torch
 
-# Truth and prediction, both 8-bit RGB (3, H, W).
-Pair = tuple[Tensor, Tensor]
+from insta_colorization.structures import SEMANTIC_CLASSES, UNKNOWN, resize_map
+
+# Truth and prediction, both 8-bit RGB (3, H, W); other parts than pictures say themselves what they are.
+Pair = tuple[Any, ...]
 # Shorter crops vanish in LPIPS' network, which halves them four times.
 MIN_SIDE = 16
 
@@ -17,9 +20,11 @@ class Level:
     Attributes:
         name: what stands before the names of values, as in `image/PSNR`.
         single: whether every photo gives exactly one pair.
+        parts: what its pairs are. Metrics measure the levels of their own kind of parts.
     """
 
     name = ''
+    parts = 'pictures'
     single = False
 
     def pairs(self, sample: Mapping[str, Any], photo: Pair) -> tuple[Sequence[Pair], dict[str, int]]:
@@ -93,3 +98,48 @@ class InstanceLevel(Level):
                 'small_means': f'a side under {MIN_SIDE} pixels at size',
             },
         }
+
+
+@register_level
+class SemanticLevel(Level):
+    """The pixels of each class of the true map, for metrics of colours.
+
+    Its pairs are truth and prediction, (3, 1, P) of the P pixels of a class, and the class's name.
+    """
+
+    name = 'semantic'
+    parts = 'classes'
+
+    def pairs(self, sample: Mapping[str, Any], photo: Pair) -> tuple[Sequence[Pair], dict[str, int]]:  # noqa: D102
+        if sample.get('semantic_map') is None:
+            return [], {'pixels': 0, 'unknown': 0}
+        truth, prediction = photo
+        ids = resize_map(sample['semantic_map'].ids, (truth.shape[-2], truth.shape[-1]))
+        known = ids != UNKNOWN
+        pairs = []
+        for number in np.unique(ids[known]).tolist():
+            where = torch.from_numpy(ids == number)
+            pairs.append((truth[:, where][:, None], prediction[:, where][:, None], SEMANTIC_CLASSES[number]))
+        return pairs, {'pixels': int(known.sum()), 'unknown': int((~known).sum())}
+
+    def describe(self, counts: Mapping[str, int]) -> dict[str, Any]:  # noqa: D102
+        return {
+            'semantic_level': 'the pixels of each class of the true map, brought to size by nearest',
+            'pixels_of_known_class': counts['pixels'],
+            'pixels_of_unknown_class': counts['unknown'],
+        }
+
+
+@register_level
+class MapLevel(Level):
+    """True and predicted map of a photo, both (H, W) uint8 at the size of the true one."""
+
+    name = 'map'
+    single = True
+    parts = 'maps'
+
+    def pairs(self, sample: Mapping[str, Any], photo: Pair) -> tuple[Sequence[Pair], dict[str, int]]:  # noqa: D102
+        if sample.get('semantic_map') is None or sample.get('pred_map') is None:
+            return [], {}
+        true = sample['semantic_map'].ids
+        return [(true, resize_map(sample['pred_map'].numpy(), true.shape))], {}

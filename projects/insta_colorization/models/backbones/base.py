@@ -86,9 +86,12 @@ class Backbone(BaseModule):
         return Colors(ab, class_logits)
 
     def check_size(self, lightness: Tensor) -> None:
-        """Raises `ValueError` unless H and W are positive multiples of `size_divisor`."""
-        height, width = lightness.shape[-2:]
-        if not height or not width or height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(
-                f'the network takes sizes that are multiples of {self.size_divisor}, but got {height} x {width}'
-            )
+        """See the function of this name."""
+        check_size(lightness, self.size_divisor)
+
+
+def check_size(x: Tensor, divisor: int) -> None:
+    """Raises `ValueError` unless the height and width of x (N, C, H, W) are positive multiples of a number."""
+    height, width = x.shape[-2:]
+    if not height or not width or height % divisor or width % divisor:
+        raise ValueError(f'the network takes sizes that are multiples of {divisor}, but got {height} x {width}')
