@@ -144,7 +144,7 @@ class Colorizer(BaseModel):
         adapt_state_dict(self, state_dict, prefix, local_metadata)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
-    def run(self, network: nn.Module, *args: Any, **kwargs: Any) -> Colors:
+    def run(self, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Runs one of the networks, without gradients if nothing of it trains."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains(network)):
             return network(*args, **kwargs)

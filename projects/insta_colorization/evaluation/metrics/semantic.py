@@ -67,7 +67,7 @@ class ClassColourError(PhotoMetric):
         for value in values:
             totals[value['class']] += (value['ab_error'] * value['pixels'], value['pixels'])
         errors = {name: totals[name][0] / totals[name][1] for name in SEMANTIC_CLASSES if name in totals}
-        total = sum(totals.values())
+        total = np.sum(list(totals.values()), axis=0)
         return {
             'ab_error': float(total[0] / total[1]),
             'ab_error_class_mean': float(np.mean(list(errors.values()))),
