@@ -40,6 +40,9 @@ def arguments(parser: Parser) -> None:
     text = 'the class of each pixel: PNG of one photo or folder of PNG; default: the segmenter says'
     classes.add_argument('--map', metavar='FILE', help=text)
     classes.add_argument('--no-segmenter', action='store_true', help='every pixel is background')
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument('--caption', metavar='TEXT', help='which colours things have, "a red bus"; default: none')
+    said.add_argument('--captions', metavar='FILE', help='JSON, CSV: a caption for each photo; default: none')
     add_options(parser, InputOptions)
     add_options(parser, ResultOptions, 'results')
     add_options(parser, ColourOptions, 'colour')
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.apis.album import color_album
     from insta_colorization.apis.jobs import plan
     from insta_colorization.apis.predictor import Predictor
+    from insta_colorization.fileio.captions import CaptionFile
     from insta_colorization.fileio.hints import HintFile
     from insta_colorization.imaging.maps import BackgroundMaps, MapFiles
 
@@ -63,17 +67,20 @@ def run(args: argparse.Namespace) -> int:
     if boxes is not None:
         if args.detector is not None:
             raise UsageError('argument --boxes: not allowed with argument --detector')
-        masks = {} if args.hints is None else {'masks': True}
+        masks = {} if args.hints is args.caption is args.captions is None else {'masks': True}
         built['detector'] = {'type': 'CachedDetector', 'path': boxes, **masks}
     hints = None if args.hints is None else HintFile(args.hints)
     maps = BackgroundMaps() if args.no_segmenter else None if args.map is None else MapFiles(args.map)
+    captions = args.caption if args.captions is None else CaptionFile(args.captions)
     if args.cfg_options and args.config is None:
         raise UsageError(f'--cfg-options needs the config that it changes, but got {", ".join(args.cfg_options)} alone')
     config = load_config(args.config, args.cfg_options) if args.cfg_options else args.config
     predictor = Predictor(config, args.checkpoint, **built)
     jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
     with progress_bar() as tell:
-        outcomes = color_album(predictor, jobs, results, colour, pace, 'collect', tell, hints=hints, maps=maps)
+        outcomes = color_album(
+            predictor, jobs, results, colour, pace, 'collect', tell, hints=hints, maps=maps, captions=captions
+        )
     records = [outcome.record for outcome in outcomes]
     counts = Counter(record['status'] for record in records)
     if counts['done'] == 1:

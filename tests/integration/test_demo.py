@@ -401,6 +401,29 @@ class TestPhotos:
 
         assert_one_sentence(run('--img', photo, '--hints', tmp_path / 'hints.json'), *parts)
 
+    def test_caption(self, run, photo, tmp_path):
+        boxes = tmp_path / 'boxes.npz'
+        np.savez(boxes, bbox=[[10, 10, 50, 40]], labels=[5])
+
+        outcome = run('--img', photo, '--caption', 'a red bus', '--boxes', boxes, '--json', '--show-instances')
+
+        assert outcome.status == 0, outcome.text
+        caption = json.loads(outcome.results['photo.png.json'].read_text())['caption']
+        assert [(used['words'], used['objects']) for used in caption['used']] == [('red bus', [0])]
+        red, green, _ = read_photo(outcome.results['photo.png']).pixels[20:30, 20:40].mean(axis=(0, 1))
+        assert red > green + 40
+        assert 'photo.png.instances.png' in outcome.results
+
+    def test_captions_that_cannot_be_used(self, run, photo, tmp_path):
+        (tmp_path / 'captions.json').write_text('{"b.png": "a red bus"}')
+
+        assert_one_sentence(
+            run('--img', photo, '--captions', tmp_path / 'captions.json'),
+            'not for any of the 1 of this run',
+            'photo.png',
+        )
+        assert_one_sentence(run('--img', photo, '--caption', '!'), "a caption must have words, but got '!'")
+
     def test_native_size(self, run, photo):
         assert read_photo(run('--img', photo, '--native-size').results['photo.png']).size == (256, 256)
 

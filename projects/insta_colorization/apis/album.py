@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from insta_colorization.fileio.captions import CaptionFile
 from insta_colorization.fileio.files import sweep
 from insta_colorization.fileio.hints import HintFile, Wish, names_objects
 from insta_colorization.imaging.maps import Maps
@@ -50,6 +51,7 @@ def color_album(
     keep_samples: bool = False,
     hints: HintFile | None = None,
     maps: Maps | None = None,
+    captions: CaptionFile | str | None = None,
 ) -> list[Outcome]:
     """Colours photos; when they are written, memory does not grow with their number.
 
@@ -67,6 +69,7 @@ def color_album(
         keep_samples: whether outcomes have their samples, which take memory for each photo.
         hints: the user's colours for places of the photos.
         maps: the user's classes of the photos' pixels.
+        captions: texts that say which colours things have; one text is for all photos.
 
     Returns:
         What became of each photo, in order.
@@ -93,7 +96,15 @@ def color_album(
     if maps is not None:
         predictor.check(Request(map=np.zeros((1, 1), np.uint8)))
         maps.check(names)
-    about_objects = any(map(names_objects, wishes.values()))
+    texts: dict[str, str] = {}
+    if isinstance(captions, CaptionFile):
+        captions.check(names)
+        texts = {name: own[0] for name in names if (own := captions.of(name))}
+    elif captions is not None:
+        texts = dict.fromkeys(names, captions)
+    for text in set(texts.values()):
+        predictor.check(Request(caption=text, native=colour.native_size))
+    about_objects = bool(texts) or any(map(names_objects, wishes.values()))
     detect = predictor.detects or results.show_instances or results.save_json or about_objects
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
@@ -111,7 +122,7 @@ def color_album(
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
         own = None if maps is None else maps.of(job.name, found[0].size)
-        request = Request(found[1], map=own, native=colour.native_size)
+        request = Request(found[1], map=own, caption=texts.get(job.name), native=colour.native_size)
         request = predictor.wish(found[0], request, wishes.get(job.name, ()))
         return Prepared(found[0], predictor.pack(found[0], request, job.name))
 

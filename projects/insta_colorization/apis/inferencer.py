@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
+from insta_colorization.fileio.captions import CaptionFile
 from insta_colorization.fileio.hints import HintFile
 from insta_colorization.imaging.maps import MapFiles
 from insta_colorization.models.colorizer import Colorizer
@@ -126,6 +127,8 @@ class ColorizationInferencer(BaseInferencer):
         on_progress: Callable[[int, int], object] | None = None,
         hints: str | os.PathLike[str] | None = None,
         maps: str | os.PathLike[str] | None = None,
+        caption: str | None = None,
+        captions: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> dict[str, list]:
         """Colours photos, see `color_album`.
@@ -140,6 +143,8 @@ class ColorizationInferencer(BaseInferencer):
             on_progress: called with the number of photos that are done and of all, instead of a progress bar.
             hints: JSON file of colours for places of the photos, see `fileio.hints`.
             maps: classes of the photos' pixels, a file or a folder, see `imaging.maps.MapFiles`.
+            caption: a text that says which colours things have, for all photos.
+            captions: file of such texts by the photos' names, see `fileio.captions`.
             options: of `ResultOptions`, `ColourOptions` and `PaceOptions`, by name.
 
         Returns:
@@ -155,11 +160,14 @@ class ColorizationInferencer(BaseInferencer):
         results, colour, pace = _grouped(options, ResultOptions, ColourOptions, PaceOptions)
         jobs = self._inputs_to_list(inputs, out_dir=out_dir, recursive=results.recursive, suffix=results.suffix)
         wishes = None if hints is None else HintFile(hints)
+        if caption is not None and captions is not None:
+            raise ValueError(f'caption {caption!r} and the file of captions {captions} exclude each other')
+        wishes, texts = None if hints is None else HintFile(hints), CaptionFile(captions) if captions else caption
         classes = None if maps is None else MapFiles(maps)
         with progress_bar(self.show_progress and on_progress is None) as bar:
             tell = on_progress or bar
             outcomes = color_album(
-                self.predictor, jobs, results, colour, pace, on_error, tell, return_datasamples, wishes, classes
+                self.predictor, jobs, results, colour, pace, on_error, tell, return_datasamples, wishes, classes, texts
             )
         return {
             'predictions': [outcome.sample or outcome.record for outcome in outcomes],

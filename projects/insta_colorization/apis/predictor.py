@@ -25,6 +25,7 @@ from insta_colorization.imaging.photo import Photo, Source
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.models.decoders import parse_decoder
 from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
+from insta_colorization.models.language.steering import steer
 from insta_colorization.models.modes import find_modes
 from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells, resize_map
 from insta_colorization.structures.request import Box
@@ -53,7 +54,7 @@ class Prediction:
         pixels: the picture, (H, W, 3) RGB in the photo's own size and depth.
         sample: `pred_ab` (2, S, S) in network units and the `instances` that were used.
         record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes`, `scores`, what the
-            model notes, and `hints` where there are some, as JSON takes them.
+            model notes, and `hints` and `caption` where there are some, as JSON takes them.
     """
 
     source: Photo
@@ -237,7 +238,8 @@ class Predictor:
             hints: colours at places of the photo: `Hint`s, or wishes as files of hints have them, such as
                 `{'object': 0, 'color': 'red'}`, which may name objects by number (see `fileio.hints`).
             map: (H, W) integers, the class of each pixel.
-            caption: a text that says which colours things have.
+            caption: a text that says which colours things have, such as 'a red bus and two yellow taxis'. A model that
+                reads none gets it as hints, which its picture follows strictly (see `models.language.steering`).
             show_fusion: rows of the network whose fusion weights the sample keeps as `fusion_shares`.
             colour: `native_size`, `upsampling`, `saturation`, `strength`, `strict_hints`, see `ColourOptions`.
 
@@ -255,7 +257,8 @@ class Predictor:
         self.check(request)
         name = _name(photo)
         if found is None:
-            nothing, detect = [Instances.empty(source.size)], self.detects or names_objects(wishes)
+            nothing = [Instances.empty(source.size)]
+            detect = self.detects or caption is not None or names_objects(wishes)
             (found,) = self.find([source], [name], options.native_size) if detect else nothing
         request = self.wish(source, replace(request, instances=found), wishes)
         (sample,) = self.color([self.pack(source, request, name)], show_fusion, exact=options.native_size)
@@ -370,11 +373,16 @@ class Predictor:
 
     def check(self, request: Request) -> None:
         """Raises `ValueError` if a request holds what the model cannot use."""
-        if foreign := sorted(request.wishes - self.model.uses):
+        if foreign := sorted(request.wishes - self.model.uses - {'caption'}):
             used = ', '.join(sorted(self.model.uses)) or 'the photo alone'
             raise ValueError(f'{type(self.model).__name__} cannot use {", ".join(foreign)}: it uses {used}')
         if request.hints and not self._hinted:
             raise ValueError(f'{self._weights} cannot follow hints, because it was trained without any')
+        if request.native and request.caption is not None and 'caption' not in self.model.uses:
+            raise ValueError(
+                f'native_size is what the published code writes, and {type(self.model).__name__} was published without '
+                'captions: choose one'
+            )
 
     def wish(self, photo: Photo, request: Request, wishes: Sequence[Wish]) -> Request:
         """A request with the hints that wishes become on a photo, above those that it has; see `place_hints`.
@@ -429,9 +437,16 @@ class Predictor:
             ValueError: something in the request has another size than the photo.
         """
         request.check_size(photo.size)
+        hints, steering = request.hints, None
+        if request.caption is not None and 'caption' not in self.model.uses:
+            found = Instances.empty(photo.size) if request.instances is None else request.instances
+            steering = steer(request.caption, photo.pixels, found)
+            hints = (*steering.hints, *hints)
+            shown = tuple(hint for hint in hints if hint.strict in (None, 1)) if self._hinted else ()
+            request = replace(request, caption=None, hints=shown)
         data = self.model.pack(photo.rgb8, request, self.input_size)
         sample = data['data_samples']
-        sample.set_metainfo({'img_path': name, 'image_size': photo.size, 'used_hints': request.hints})
+        sample.set_metainfo({'img_path': name, 'image_size': photo.size, 'used_hints': hints, 'steering': steering})
         if 'instances' not in sample:
             sample.instances = Instances.empty(photo.size) if request.instances is None else request.instances
         if self.device.type == 'cuda':
@@ -479,11 +494,11 @@ class Predictor:
         """The picture: (H, W, 3) RGB in the photo's size and depth, or the published code's with `native_size`."""
         if colour.native_size:
             return self.model.native_picture(photo.rgb8, sample, colour.saturation * colour.strength)
-        hints = sample.get('used_hints', ()) if colour.strict_hints else ()
+        hints = [h for h in sample.get('used_hints', ()) if colour.strict_hints or h.strict is not None]
         return colorize_pixels(
             photo.pixels,
             follow_hints(sample.pred_ab, hints, photo.size) if hints else sample.pred_ab,
-            patches=sample.get('pred_patches', ()),
+            patches=[patch for patch in sample.get('pred_patches', ()) if not _covers(patch.box, hints)],
             upsampling=colour.upsampling,
             saturation=colour.saturation,
             strength=colour.strength,
@@ -503,7 +518,8 @@ class Predictor:
             **self.model.notes(sample),
         }
         hints = [{'box': list(h.box), 'ab': [round(v, 2) for v in h.ab]} for h in sample.get('used_hints', ())]
-        return record | ({'hints': hints} if hints else {})
+        steering = sample.get('steering')
+        return record | ({'hints': hints} if hints else {}) | ({'caption': steering.record} if steering else {})
 
 
 def _given(size: Size, instances: Instances | Boxes | None, masks: np.ndarray | Tensor | None) -> Instances | None:
@@ -526,6 +542,15 @@ def _extent(mask: Tensor, number: int) -> list[int]:
     if not rows:
         raise ValueError(f'mask {number} is empty')
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def _covers(box: Sequence[int], hints: Sequence[Hint]) -> bool:
+    """Whether a patch of colour in a box would hide what hints gave their colours."""
+    return any(
+        max(box[0], hint.box[0]) < min(box[2], hint.box[2]) and max(box[1], hint.box[1]) < min(box[3], hint.box[3])
+        for hint in hints
+        if hint.strict in (None, 1)
+    )
 
 
 def _places(instances: Instances) -> Iterator[tuple[Box, np.ndarray]]:

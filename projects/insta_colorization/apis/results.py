@@ -66,7 +66,9 @@ class ResultWriter:
         if classes is not None:
             sheets['classes'] = map_sheet(gray, Photo(prediction.pixels).rgb8, classes)
         if self.show_instances:
-            sheets['instances'] = sheet(gray, Photo(prediction.pixels).rgb8, instances)
+            steering = prediction.sample.get('steering')
+            words = steering.words if steering else {}
+            sheets['instances'] = sheet(gray, Photo(prediction.pixels).rgb8, instances, words=words)
         if shares:
             sheets['fusion'] = fusion_sheet(gray, instances, shares)
         return sheets

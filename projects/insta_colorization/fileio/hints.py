@@ -7,12 +7,11 @@ in full.
 
 import difflib
 import json
-import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,7 @@ from PIL import ImageColor
 from insta_colorization.colorspace import in_srgb, pixel_lightness, rgb_to_lab
 from insta_colorization.structures import Hint, Instances
 
-from .boxes import tails
-
-logger = logging.getLogger(__name__)
+from .entries import PhotoEntries
 
 # {where a wish is about: how many numbers say so}
 _PLACES = {'point': 2, 'box': 4, 'object': 1}
@@ -100,7 +97,7 @@ def parse_color(color: Any) -> tuple[float, float]:
     return a, b
 
 
-class HintFile:
+class HintFile(PhotoEntries[Wish]):
     """A JSON file of wishes.
 
     Args:
@@ -112,57 +109,48 @@ class HintFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f'there is no file of hints {self.path}')
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no file of hints {path}')
         try:
-            content = json.loads(self.path.read_bytes())
+            content = json.loads(path.read_bytes())
         except ValueError as error:
-            raise ValueError(f'{self.path} is not JSON: {error}') from error
+            raise ValueError(f'{path} is not JSON: {error}') from error
         lists = {None: content} if isinstance(content, list) else content
         if not isinstance(lists, Mapping) or not all(isinstance(entries, list) for entries in lists.values()):
-            raise ValueError(f'{self.path} must have a list of hints or, by the name of each photo, such lists')
-        self.wishes = {
-            name: tuple(self._parsed(entry, number, name) for number, entry in enumerate(entries))
+            raise ValueError(f'{path} must have a list of hints or, by the name of each photo, such lists')
+        wishes = {
+            name: tuple(_parsed(entry, number, name, path) for number, entry in enumerate(entries))
             for name, entries in lists.items()
         }
-
-    def _parsed(self, entry: Any, number: int, photo: str | None) -> Wish:
-        try:
-            return Wish.parse(entry)
-        except ValueError as error:
-            place = f'hint {number}' if photo is None else f'photo {photo}, hint {number}'
-            raise ValueError(f'{self.path}, {place}: {error}') from error
+        self._only = wishes.get(None)
+        super().__init__(path, 'hints', {name: own for name, own in wishes.items() if name is not None})
 
     def check(self, photos: Sequence[str]) -> None:
-        """Looks all photos of a run up before it begins, and warns if some have no hints.
+        """Looks all photos of a run up before it begins, see `PhotoEntries.check`.
 
         Raises:
             ValueError: none of the photos has any, or a list without a photo's name goes with several photos.
         """
-        if None in self.wishes:
-            if len(photos) > 1:
-                raise ValueError(
-                    f'{self.path} is a list of hints for one photo, but there are {len(photos)}: '
-                    'give each list under the name of its photo'
-                )
-            return
-        matched = sum(bool(self.of(photo)) for photo in photos)
-        if photos and not matched:
-            names = ', '.join(str(name) for name in list(self.wishes)[:3]) or 'none'
+        if self._only is None:
+            super().check(photos)
+        elif len(photos) > 1:
             raise ValueError(
-                f'{self.path} has hints for {len(self.wishes)} photos ({names}), '
-                f'but not for any of the {len(photos)} of this run, such as {photos[0]}'
+                f'{self.path} is a list of hints for one photo, but there are {len(photos)}: '
+                'give each list under the name of its photo'
             )
-        if matched < len(photos):
-            logger.warning('%s has hints for %d of the %d photos', self.path, matched, len(photos))
 
     def of(self, photo: str) -> tuple[Wish, ...]:
-        """The wishes for a photo, which is found by its path as far as the file has it; () if there are none."""
-        if None in self.wishes:
-            return self.wishes[None]
-        path = PurePath(os.path.abspath(photo))
-        return next((found for tail in tails(path) if (found := self.wishes.get(tail.as_posix()))), ())
+        """The wishes for a photo; () if there are none."""
+        return super().of(photo) if self._only is None else self._only
+
+
+def _parsed(entry: Any, number: int, photo: str | None, path: Path) -> Wish:
+    try:
+        return Wish.parse(entry)
+    except ValueError as error:
+        place = f'hint {number}' if photo is None else f'photo {photo}, hint {number}'
+        raise ValueError(f'{path}, {place}: {error}') from error
 
 
 def names_objects(wishes: Iterable[Wish]) -> bool:
@@ -186,14 +174,24 @@ def place_hints(wishes: Sequence[Wish], pixels: np.ndarray, instances: Instances
     """
     if not wishes:
         return ()
-    lightness = pixel_lightness(pixels).numpy()
+    size = pixels.shape[:2]
     last: dict[tuple[str, tuple[float, ...]], Wish] = {}
     for wish in wishes:
         other = last.pop((wish.place, wish.where), wish)
         if other.ab != wish.ab:
             raise ValueError(f'hints contradict each other: {wish} shall be {other.color} and {wish.color}')
         last[wish.place, wish.where] = wish
-    hints = [_hint(wish, lightness.shape, instances) for wish in last.values()]
+    return within_srgb([_hint(wish, size, instances) for wish in last.values()], pixels)
+
+
+def within_srgb(hints: Sequence[Hint], pixels: np.ndarray) -> tuple[Hint, ...]:
+    """Hints of a photo, those whose colours sRGB does not have at the mean lightness of their places with less chroma.
+
+    Args:
+        hints: at least one.
+        pixels: the photo, (H, W, 3) sRGB, uint8 or uint16.
+    """
+    lightness = pixel_lightness(pixels).numpy()
     lab = in_srgb([(_mean_lightness(lightness, hint), *hint.ab) for hint in hints]).tolist()
     return tuple(replace(hint, ab=(a, b)) for hint, (_, a, b) in zip(hints, lab, strict=True))
 

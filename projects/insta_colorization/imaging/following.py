@@ -20,7 +20,7 @@ def follow_hints(ab: Tensor, hints: Sequence[Hint], size: Size) -> Tensor:
 
     Args:
         ab: (2, S, S) in network units, over the whole photo.
-        hints: in pixels of the photo; later ones lie on top.
+        hints: in pixels of the photo; later ones lie on top. How far each moves is its `strict`, else all the way.
         size: (height, width) of the photo.
 
     Returns:
@@ -38,5 +38,5 @@ def follow_hints(ab: Tensor, hints: Sequence[Hint], size: Size) -> Tensor:
         weight = F.avg_pool2d(place[near][None], 2 * fade + 1, 1, fade, count_include_pad=False)[0]
         part = ab[(slice(None), *near)]
         shift = (ab.new_tensor(hint.ab) / AB_RANGE - part[:, own].mean(dim=1)) / weight[own].mean()
-        part += weight * shift[:, None, None]
+        part += (hint.strict or 1) * weight * shift[:, None, None]
     return ab

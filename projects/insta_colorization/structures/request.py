@@ -22,16 +22,19 @@ class Hint:
         box: x0, y0, x1, y1 in whole pixels of the photo, the end exclusive.
         mask: (y1 - y0, x1 - x0) bool, which pixels of the box are meant; None for all.
         certainty: 1 where each pixel has this colour, as at a point; 0.5 where it is the mean of a thing.
+        strict: how far, from 0 to 1, the mean colour of the place is moved to this one whatever the networks do; None
+            leaves it to the networks, unless all hints shall be strict. One below 1 is not shown to the networks.
 
     Raises:
         ValueError: the colour is not finite, the box has no area or begins outside the photo, the mask does not fit, or
-            the certainty is not in 0..1.
+            a number is not in 0..1.
     """
 
     ab: tuple[float, float]
     box: Box
     mask: np.ndarray | None = None
     certainty: float = 0.5
+    strict: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.ab) != 2 or not all(map(math.isfinite, self.ab)):
@@ -47,6 +50,8 @@ class Hint:
             )
         if not 0 < self.certainty <= 1:
             raise ValueError(f'the certainty of a hint must lie in 0..1 and not be 0, but got {self.certainty}')
+        if self.strict is not None and not 0 < self.strict <= 1:
+            raise ValueError(f'the strictness of a hint must lie in 0..1 and not be 0, but got {self.strict}')
 
     @classmethod
     def at(cls, x: float, y: float, ab: tuple[float, float], radius: int = 2) -> 'Hint':
@@ -102,7 +107,8 @@ class Request:
         native: whether the picture of the published pipeline is wanted.
 
     Raises:
-        ValueError: the instances are those of several photos, the map is no plane of integers, or the caption is blank.
+        ValueError: the instances are those of several photos, the map is no plane of integers, or the caption has no
+            words.
     """
 
     instances: Instances | None = None
@@ -116,7 +122,7 @@ class Request:
             raise ValueError(f'a request is about one photo, but got instances of {self.instances.num_images}')
         if self.map is not None and (self.map.ndim != 2 or not np.issubdtype(self.map.dtype, np.integer)):
             raise ValueError(f'a map must be (H, W) integers, but got {self.map.dtype} of shape {self.map.shape}')
-        if self.caption is not None and not self.caption.strip():
+        if self.caption is not None and not any(map(str.isalnum, self.caption)):
             raise ValueError(f'a caption must have words, but got {self.caption!r}')
 
     @property

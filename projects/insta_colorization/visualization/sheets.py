@@ -23,7 +23,13 @@ _NAME_WIDTH = 110
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
-def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances, truth: np.ndarray | None = None) -> np.ndarray:
+def sheet(
+    gray: np.ndarray,
+    result: np.ndarray,
+    instances: Instances,
+    truth: np.ndarray | None = None,
+    words: Mapping[int, str] | None = None,
+) -> np.ndarray:
     """Grey photo, result, truth and boxes with their scores side by side, each at most 512 pixels high and wide.
 
     Args:
@@ -31,9 +37,11 @@ def sheet(gray: np.ndarray, result: np.ndarray, instances: Instances, truth: np.
         result: (h, w, 3) uint8, of any size.
         instances: those of the photo, which may have another size there.
         truth: (h, w, 3) uint8, of any size, where there is one.
+        words: by the number of an instance, what its box has in the place of the score.
     """
     small = _fit(gray)
-    labels = [f'{score:.2f}' for score in instances.scores.tolist()]
+    scores = enumerate(instances.scores.tolist())
+    labels = [(words or {}).get(number, f'{score:.2f}') for number, score in scores]
     boxes = _with_boxes(small, instances, labels)
     found = f'{len(instances)} instance{"" if len(instances) == 1 else "s"}'
     pictures = {'grey': small, 'colour': result, 'truth': truth, found: boxes}

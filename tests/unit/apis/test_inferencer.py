@@ -853,3 +853,16 @@ def test_a_hint_outside_its_photo_fails_that_photo_alone(plain, album, tmp_path)
 
     assert [record['status'] for record in records] == ['done', 'failed', 'done', 'done']
     assert 'point (300, 20) lies outside the photo of width 60 and height 42' in records[1]['reason']
+
+
+def test_captions_by_the_photos_names(plain, album, tmp_path):
+    (tmp_path / 'captions.csv').write_text('2.png,blue grass\n')
+
+    records = plain(album, captions=tmp_path / 'captions.csv')['predictions']
+
+    assert ['caption' in record for record in records] == [False, True, False, False]
+    assert all('caption' in record for record in plain(album, caption='blue grass')['predictions'])
+    with pytest.raises(ValueError, match="caption 'x' and the file of captions y exclude each other"):
+        plain(album, caption='x', captions='y')
+    with pytest.raises(ValueError, match=r"must have words, but got '\?'"):
+        plain(album, caption='?')

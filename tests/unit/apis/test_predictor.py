@@ -190,8 +190,8 @@ class TestInstances:
 
 class TestRequest:
     def test_what_the_model_cannot_use_is_refused(self, plain):
-        with pytest.raises(ValueError, match='ImageColorizer cannot use caption, map: it uses '):
-            plain.predict(textured(), map=np.zeros(SIZE, int), caption='a red hat')
+        with pytest.raises(ValueError, match='ImageColorizer cannot use map: it uses '):
+            plain.predict(textured(), map=np.zeros(SIZE, int))
 
     def test_is_handed_to_the_model(self, fused, monkeypatch):
         seen = {}
@@ -373,3 +373,59 @@ def test_strict_hints_set_the_mean_of_a_box(plain):
 
     mean = rgb2lab(picture)[12:36, 16:48, 1:].mean(axis=(0, 1))
     assert mean == pytest.approx([20, -15], abs=2)
+
+
+class TestCaptions:
+    def test_move_the_named_object_and_nothing_else(self, fused, detector):
+        found = Instances.clipped(BOXES, SIZE, labels=[5, 2])  # a bus and a car
+        plain = fused.predict(textured(), instances=found, upsampling='bilinear')
+
+        red = fused.predict(textured(), instances=found, caption='a red bus', upsampling='bilinear')
+
+        moved = abs(red.pixels.astype(int) - plain.pixels).sum(axis=-1)
+        assert moved[10:30, 10:20].min() > 10
+        entry, record = red.record['caption']['used'][0], red.record
+        assert (entry['words'], entry['objects']) == ('red bus', [0])
+        assert record['hints'][0]['box'] == [4, 2, 30, 40]
+        assert 'caption' not in plain.record
+        again = fused.predict(textured(), instances=found, caption='a red bus', upsampling='bilinear')
+        assert (again.pixels == red.pixels).all()
+
+    def test_weights_that_never_saw_a_hint_follow_them_outside_the_networks(self):
+        predictor = Predictor(device='cpu', detector='none', precision='fp32', input_size=64)
+        found = Instances.clipped([[16, 12, 48, 36]], SIZE, labels=[5])
+        options = {'instances': found, 'upsampling': 'bilinear'}
+
+        plain = predictor.predict(textured(), **options).pixels.astype(int)
+        blue = predictor.predict(textured(), caption='the bus is blue', **options).pixels.astype(int)
+
+        change = abs(blue - plain).sum(axis=-1)
+        assert change[24, 32] > 20
+        assert not change[:, 56:].any()
+
+    def test_objects_are_looked_for(self, image_weights, detector):
+        predictor = Predictor(weights=image_weights, device='cpu')
+        predictor._detector = detector
+
+        record = predictor.predict(textured(), caption='a red bus').record['caption']
+
+        assert detector.calls == 1
+        assert record['not_understood'] == [{'words': 'red bus', 'reason': 'the photo has no bus'}]
+
+    def test_surroundings_are_not_shown_to_the_networks(self, plain):
+        told = plain.predict(textured(), caption='blue grass', instances=[])
+
+        assert [hint['box'] for hint in told.record['hints']] == [[0, 24, 64, 48]]
+        assert torch.equal(told.sample.pred_ab, plain.predict(textured()).sample.pred_ab)
+        assert (told.pixels != plain.predict(textured()).pixels).any()
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            pytest.param({'caption': '?!'}, r"must have words, but got '\?!'", id='punctuation'),
+            pytest.param({'caption': 'red', 'native_size': True}, 'was published without captions', id='native'),
+        ],
+    )
+    def test_bad_input(self, plain, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            plain.predict(textured(), **arguments)

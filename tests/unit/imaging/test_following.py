@@ -35,6 +35,14 @@ def test_later_things_lie_on_top_and_points_are_left_to_the_networks():
     assert not followed[1].any()
 
 
+def test_a_part_of_the_way():
+    hint = Hint((40.0, 0.0), (0, 0, 256, 128), strict=0.25)
+
+    followed = 110 * follow_hints(torch.zeros(2, 64, 64), [hint], SIZE)
+
+    torch.testing.assert_close(followed[0].mean(), torch.tensor(10.0))
+
+
 def test_an_edge_of_the_photo_and_a_single_cell():
     followed = follow_hints(torch.zeros(2, 16, 16), [Hint((30.0, 0.0), (250, 120, 256, 128))], SIZE)
 

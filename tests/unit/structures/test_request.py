@@ -27,6 +27,7 @@ class TestHint:
             pytest.param(
                 {'certainty': 0}, 'certainty of a hint must lie in 0..1 and not be 0, but got 0', id='certainty'
             ),
+            pytest.param({'strict': 0}, 'strictness of a hint must lie in 0..1 and not be 0, but got 0', id='strict'),
             pytest.param({'mask': np.ones((3, 4), bool)}, r'its box, \(4, 3\), but got \(3, 4\)', id='mask'),
         ],
     )
@@ -49,6 +50,7 @@ class TestRequest:
             pytest.param({'map': np.zeros((4, 5))}, r'float64 of shape \(4, 5\)', id='map of floats'),
             pytest.param({'map': np.zeros((4, 5, 3), int)}, r'of shape \(4, 5, 3\)', id='map with channels'),
             pytest.param({'caption': ' '}, "must have words, but got ' '", id='blank caption'),
+            pytest.param({'caption': '.;!'}, "must have words, but got '.;!'", id='punctuation'),
         ],
     )
     def test_bad_input(self, arguments, message):

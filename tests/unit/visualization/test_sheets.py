@@ -27,6 +27,15 @@ class TestSheet:
         assert coloured_pixels(outline) > 0
         assert (inside == 90).all()
 
+    def test_words_in_the_place_of_a_score(self):
+        instances = Instances([[10, 10, 60, 50]] * 2, (60, 80), [0.5, 0.5])
+        photo = gray_photo(60, 80)
+
+        plain, told = (sheet(photo, photo, instances, words=words) for words in ({}, {1: 'red bus'}))
+
+        assert (plain != told).any()
+        assert (plain == sheet(photo, photo, instances)).all()
+
     def test_nothing_found_draws_nothing(self):
         assert coloured_pixels(sheet(gray_photo(60, 80), gray_photo(60, 80), Instances.empty((60, 80)))) == 0
 
