@@ -16,7 +16,7 @@ from .nouns import PARTS, Band
 
 # How far what surrounds the objects is moved to a colour that is said of it: nobody knows where it ends.
 _SURROUNDINGS = 0.25
-# How high, in widths, boxes of persons are who stand; and the share of the photo's height below which its edge cuts off.
+# How high, in widths, boxes of persons are who stand; the share of the photo's height beyond which its edge cuts off.
 _STANDING, _CUT = 1.9, 0.98
 
 
