@@ -104,7 +104,7 @@ def color_album(
         texts = dict.fromkeys(names, captions)
     for text in set(texts.values()):
         predictor.check(Request(caption=text, native=colour.native_size))
-    about_objects = bool(texts) or any(map(names_objects, wishes.values()))
+    about_objects = any(map(predictor.steers, texts.values())) or any(map(names_objects, wishes.values()))
     detect = predictor.detects or results.show_instances or results.save_json or about_objects
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.

@@ -258,7 +258,7 @@ class Predictor:
         name = _name(photo)
         if found is None:
             nothing = [Instances.empty(source.size)]
-            detect = self.detects or caption is not None or names_objects(wishes)
+            detect = self.detects or self.steers(caption) or names_objects(wishes)
             (found,) = self.find([source], [name], options.native_size) if detect else nothing
         request = self.wish(source, replace(request, instances=found), wishes)
         (sample,) = self.color([self.pack(source, request, name)], show_fusion, exact=options.native_size)
@@ -378,11 +378,15 @@ class Predictor:
             raise ValueError(f'{type(self.model).__name__} cannot use {", ".join(foreign)}: it uses {used}')
         if request.hints and not self._hinted:
             raise ValueError(f'{self._weights} cannot follow hints, because it was trained without any')
-        if request.native and request.caption is not None and 'caption' not in self.model.uses:
+        if request.native and self.steers(request.caption):
             raise ValueError(
                 f'native_size is what the published code writes, and {type(self.model).__name__} was published without '
                 'captions: choose one'
             )
+
+    def steers(self, caption: str | None) -> bool:
+        """Whether a caption becomes hints, because the model reads none itself."""
+        return caption is not None and 'caption' not in self.model.uses
 
     def wish(self, photo: Photo, request: Request, wishes: Sequence[Wish]) -> Request:
         """A request with the hints that wishes become on a photo, above those that it has; see `place_hints`.
@@ -438,7 +442,7 @@ class Predictor:
         """
         request.check_size(photo.size)
         hints, steering = request.hints, None
-        if request.caption is not None and 'caption' not in self.model.uses:
+        if request.caption is not None and self.steers(request.caption):
             found = Instances.empty(photo.size) if request.instances is None else request.instances
             steering = steer(request.caption, photo.pixels, found)
             hints = (*steering.hints, *hints)

@@ -52,6 +52,7 @@ class Layout:
         rename: our name of an entry within its network -> the layout's, without the prefix.
         unused: {network: {name: shape}} of entries that no model reads: dropped, and written as zeros. A side may be
             one of the network's sizes, by name.
+        ignored: further names that only some files have, which are never written.
         files: {network: stem of its file} where each network has a file of its own; a folder holds them.
         by_entries: whether the entries tell which network such a file holds, whatever it is called.
         wrapper: under which name such a file has its weights; '' for bare ones.
@@ -65,6 +66,7 @@ class Layout:
     prefixes: Mapping[str, str]
     rename: Callable[[str], str] = str
     unused: Mapping[str, Mapping[str, tuple[int | str, ...]]] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
     by_entries: bool = False
     wrapper: str = ''
@@ -341,7 +343,11 @@ def identify(entries: Mapping[str, Any], source: str | Path, network: str | None
     sizes = {part: family.measure(part, lambda name: found.get(layout.spell(part, name))) for part in held}  # noqa: B023
     expected = {f'{part}.{name}': shape for part in held for name, shape in family.shapes(part, sizes[part]).items()}
     spelled = {ours: layout.spell(*ours.split('.', 1)) for ours in expected}
-    known = {*spelled.values(), *(name for part in held for name in layout.unused_shapes(part, sizes[part]))}
+    known = {
+        *layout.ignored,
+        *spelled.values(),
+        *(name for part in held for name in layout.unused_shapes(part, sizes[part])),
+    }
     # Files from before torch 0.4.1 have no such counters; nothing here reads their values.
     counters = {theirs: torch.tensor(0) for theirs in spelled.values() if theirs.endswith('num_batches_tracked')}
     filled = {**counters, **entries}

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,9 +100,9 @@ def _plain_dtype(code: Any, *args: Any) -> np.dtype:
 
 @contextmanager
 def _runner_bookkeeping() -> Iterator[None]:
-    """Within it `weights_only` lets through what MMEngine's runner writes beside the weights: histories of numbers."""
+    """Within it `weights_only` lets through what stands beside weights: the runner's histories, a command's options."""
     methods = [(_history_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
-    with torch.serialization.safe_globals([HistoryBuffer, *numpy_globals(), *methods]):
+    with torch.serialization.safe_globals([HistoryBuffer, Namespace, *numpy_globals(), *methods]):
         yield
 
 

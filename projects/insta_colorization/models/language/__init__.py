@@ -1,4 +1,10 @@
-"""Colours that a text gives: a grammar that turns captions into hints."""
+"""Colours from words: captions as hints for every model, and the network of L-CoIns, which reads them."""
 
+from .checkpoint import LanguageFamily
+from .colorizer import LanguageColorizer
 from .grammar import Phrase, Reading, read_caption
+from .grouping import Groups
+from .network import LanguageColors, LanguageNetwork
+from .preprocessor import LanguagePreprocessor
 from .steering import Steering, steer
+from .text import BertTextEncoder
