@@ -99,6 +99,7 @@ def measure(predictor: Any, photo: Any, captions: Sequence[str], true: Any, foun
     from insta_colorization.fileio.hints import within_srgb
     from insta_colorization.models.language import steer
     from insta_colorization.models.language.colors import color_of
+    from insta_colorization.structures import Hint
 
     names = ('before', 'after', 'swapped', 'outside', 'plain', 'told', 'spread')
     figures: dict[str, list[float]] = {name: [] for name in names}
@@ -133,9 +134,10 @@ def measure(predictor: Any, photo: Any, captions: Sequence[str], true: Any, foun
             figures['outside'].append(float(np.linalg.norm((after - before)[1:, free].mean(axis=1))))
         for entry, inside, hints in counted:
             named = np.mean([hint.ab for hint in hints], axis=0)
-            others = [name for name in OTHERS if np.linalg.norm(np.subtract(color_of(name) or named, named)) > OTHER]
-            other = others[turn % len(others)]
-            (wished, *_) = within_srgb([type(hints[0])(color_of(other), hints[0].box, hints[0].mask)], photo.pixels)
+            known = {name: color_of(name) or (0.0, 0.0) for name in OTHERS}
+            others = {name: ab for name, ab in known.items() if np.linalg.norm(np.subtract(ab, named)) > OTHER}
+            other = list(others)[turn % len(others)]
+            (wished, *_) = within_srgb([Hint(others[other], hints[0].box, hints[0].mask)], photo.pixels)
             changed = lab_of(picture(swapped(caption, entry['color'], other)))
             figures['before'].append(distance(before, inside, named))
             figures['after'].append(distance(after, inside, named))

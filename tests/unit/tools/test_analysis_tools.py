@@ -29,6 +29,7 @@ def tools(root) -> dict[str, ModuleType]:
             'print_config',
             'get_flops',
             'browse_dataset',
+            'evaluate_captions',
             'evaluate_hints',
             'compare_networks',
             'compare_photos',
@@ -351,3 +352,53 @@ class TestCompareNetworks:
 
         assert status != 0
         assert text.splitlines()[-1].startswith(f'error: {image_weights} has no fusion network to compare')
+
+
+class TestEvaluateCaptions:
+    @pytest.fixture
+    def options(self, tmp_path, image_weights) -> list:
+        rng = np.random.default_rng(0)
+        Image.fromarray(rng.integers(60, 200, (96, 128, 3), np.uint8)).save(tmp_path / 'a.png')
+        annotations = [{'image_id': 1, 'bbox': [20, 20, 60, 50], 'category_id': 6}]
+        images = [{'id': 1, 'file_name': 'a.png', 'width': 128, 'height': 96}]
+        content = {'images': images, 'annotations': annotations, 'categories': [{'id': 6, 'name': 'bus'}]}
+        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'captions.json').write_text(
+            json.dumps({'a.png': ['a red bus', 'a blue bus', 'a green car', 'a bus']})
+        )
+        return [
+            *('insta_full_cocostuff_256x256', image_weights, '--img', tmp_path / 'a.png', '--device', 'cpu'),
+            *('--captions', tmp_path / 'captions.json', '--boxes', tmp_path / 'boxes.json'),
+            *('--out', tmp_path / 'figures.json'),
+        ]
+
+    def test_captions_are_followed(self, run, options, tmp_path):
+        status, text = run('evaluate_captions', *options)
+
+        assert status == 0, text
+        figures = json.loads((tmp_path / 'figures.json').read_text())
+        assert {name: values['count'] for name, values in figures.items()} == dict.fromkeys(
+            ('before', 'after', 'swapped', 'outside', 'plain', 'told', 'spread'), 2
+        )
+        assert figures['after']['most'] < 10 < figures['before']['least']
+        assert figures['swapped']['mean'] == 1
+        assert figures['outside']['most'] < 3
+
+    def test_captions_without_a_colour_of_a_box(self, run, options, tmp_path):
+        (tmp_path / 'captions.json').write_text(json.dumps({'a.png': 'a red car'}))
+
+        status, text = run('evaluate_captions', *options)
+
+        assert status == 1
+        assert 'no caption of the 1 photos gives a colour to an object that has a true box' in text
+
+    def test_swapped(self, root):
+        import importlib.util
+
+        spec = importlib.util.spec_from_file_location('captions', root / 'tools/analysis_tools/evaluate_captions.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+        assert (
+            module.swapped('A dark red and white bus, red', ['dark red', 'white'], 'blue') == 'a blue and blue bus, red'
+        )

@@ -65,10 +65,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, C) to the same."""
-        bias = self.qkv.bias
+        bias: Tensor | None = self.qkv.bias
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        return self.proj(attend(*F.linear(x, self.qkv.weight, bias).chunk(3, dim=-1), self.heads))
+        queries, keys, values = F.linear(x, self.qkv.weight, bias).chunk(3, dim=-1)
+        return self.proj(attend(queries, keys, values, self.heads))
 
 
 class Block(nn.Module):

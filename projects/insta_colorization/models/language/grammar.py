@@ -408,8 +408,8 @@ def _is_grammar(word: str) -> bool:
 
 @cache
 def _alike(one: str, other: str) -> bool:
-    """Whether two names that stand side by side make one colour, such as blue green or reddish brown."""
-    if one.endswith('ish'):
+    """Whether two names that stand side by side make one colour: blue green, reddish brown, mustard yellow."""
+    if one.endswith('ish') or one in AMBIGUOUS:
         return True
     places = [next((n for n, hue in enumerate(WHEEL) if hue in name.split()), None) for name in (one, other)]
     if None in places:

@@ -100,6 +100,7 @@ _KINDS = {
     'animal': 'bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe',
     'fruit': 'banana,apple,orange',
     'vegetable': 'broccoli,carrot',
+    'appliance': 'microwave,oven,toaster,refrigerator',
     'puppet': 'teddy bear',
 }
 _GARMENTS = {
@@ -124,7 +125,7 @@ _SURROUNDINGS = {
 _UNBOXED = (
     'stop,station,door,wheel,seat,window,collar,face,nose,eye,ear,tail,leg,head,arm,hand,beak,feather,fur,stripe,spot,'
     'tire,light,sign,fence,frame,pole,brick,cloth,ribbon,plate,tray,pillow,cushion,food,rice,sauce,leash,rope,slice,'
-    'juice,stand,box,basket,flower,tarp,tent,flag,banner,lamp,mirror,bookcase,shelf,counter,countertop,handle,path,rock,'
+    'juice,box,basket,flower,tarp,tent,flag,banner,lamp,mirror,bookcase,shelf,counter,countertop,handle,path,rock,'
     'candle,balloon,toy,doll,paper,letter,writing,graffiti,roof,bridge,track,platform,tub,bathtub,towel,shower,blade,'
     'number,carriage,wagon,cart,trailer,trim,accent,border,background color,scarf,belt,goggles,glasses,sunglasses,mask,'
     'board game,stick,net,goal,swing,slide,playground,fountain,statue,cover,screen'

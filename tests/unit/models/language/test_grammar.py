@@ -36,6 +36,7 @@ def said(text: str) -> list[tuple[str, str]]:
         ('a cream-colored horse', [('cream colored', 'horse')]),
         ('a reddish brown horse', [('reddish brown', 'horse')]),
         ('a blue-green car', [('blue green', 'car')]),
+        ('a mustard yellow airplane', [('mustard yellow', 'airplane')]),
         ('the bus has no colour', [('no colour', 'bus')]),
         ('a bus without color', [('without color', 'bus')]),
         ('no colour for the bus', [('no colour', 'bus')]),
