@@ -149,7 +149,7 @@ class TestDemo:
         assert read_map(sky.results['b.png.map.png'])[0].tolist() == [0] * 36 + [50] * 28
         assert sky.record('b.png')['classes'] == {'background': 0.5625, 'sky': 0.4375}
 
-    @pytest.mark.parametrize(('height', 'width'), [(1, 1), (120, 400)])
+    @pytest.mark.parametrize(('height', 'width'), [(1, 1), (40, 12_000)])
     def test_sizes(self, run, tmp_path, height, width):
         write_photo(gray(height, width, np.uint16), tmp_path / 'photo.png')
         write_map(np.full((height, width), 50), tmp_path / 'map.png')
