@@ -39,6 +39,7 @@ ONLY_PARSED = {
     'data/imagenet': 'ImageNet',
     'data/places205': 'Places205',
     'tools/train.py': 'minutes to weeks; test_training.py trains',
+    'semantic_maps.py': "COCO's panoptic annotations; test_semantic_maps.py",
     'tools/test.py': 'photos with true boxes, and minutes; test_measuring.py measures',
     'benchmark.py': 'minutes; test_benchmark.py runs it',
     'publish_weights.py': 'a trained checkpoint',

@@ -73,8 +73,9 @@ class SemanticColorizer(_Semantic):
     Args:
         segment_net: config of the segmenter.
         color_net: config of the colour network.
-        map_source: what colours follow where the user gives no map: the segmenter's map, 'predicted'; the true map of a
-            dataset, 'true', filled up by the segmenter where it says nothing; or the background everywhere, 'none'.
+        map_source: what colours follow in prediction where the user gives no map: the segmenter's map, 'predicted'; the
+            true map of a dataset, 'true', filled up by the segmenter where it says nothing; or the background
+            everywhere, 'none'.
         wrap: whether `--native-size` lets colours that 8 bits cannot hold wrap to the opposite hue, as the published
             program's window does, instead of clipping them.
         trainable: see `Colorizer`; by default the colour network, training stage 2.
@@ -110,11 +111,12 @@ class SemanticColorizer(_Semantic):
     def describe(self) -> dict[str, Any]:  # noqa: D102
         return {**super().describe(), 'map_source': self.map_source}
 
-    def maps(self, batch: Batch) -> Tensor:
-        """The maps (N, S, S) int64 that the colours of a batch follow."""
+    def maps(self, batch: Batch, source: MapSource | None = None) -> Tensor:
+        """The maps (N, S, S) int64 that the colours of a batch follow; `source` None is `map_source`."""
+        source = source or self.map_source
         given, true = batch['given_map'], batch['true_map']
-        known = torch.where(given == UNKNOWN, true, given) if self.map_source == 'true' else given
-        if self.map_source == 'none':
+        known = torch.where(given == UNKNOWN, true, given) if source == 'true' else given
+        if source == 'none':
             return known.masked_fill(known == UNKNOWN, 0)
         if (known != UNKNOWN).all():
             return known
@@ -124,6 +126,10 @@ class SemanticColorizer(_Semantic):
         """Colours of grey photos, `gray` (N, 1, S, S), by their `map` (N, S, S) or, without one, by `maps`."""
         ids = batch['map'] if 'map' in batch else self.maps(batch)
         return Colors(from_signed(self.run(self.color_net, batch['gray'], ids)))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Colorizer.loss`; in training colours follow the true map, and the segmenter's where nobody has said."""
+        return super().loss({**batch, 'map': self.maps(batch, 'true')})
 
     def predict(self, batch: Batch, dtype: torch.dtype = torch.float32) -> list[ColorizationSample]:
         """See `Colorizer.predict`; the samples also get `pred_map`, (S, S) uint8 on the CPU: what colours follow."""
