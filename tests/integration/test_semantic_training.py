@@ -121,7 +121,7 @@ def test_colours_learn_from_the_first_stages_segmenter(colours, segmenter, folde
     assert colorizer_for(checkpoint, {'type': 'SemanticColorizer'}).color_net.one_hot
 
 
-@pytest.mark.parametrize('source', ['predicted', 'true'])
+@pytest.mark.parametrize('source', ['predicted', 'truth'])
 def test_measuring(colours, folder, source, monkeypatch):
     monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
@@ -140,7 +140,7 @@ def test_measuring(colours, folder, source, monkeypatch):
     assert protocol['map_source'] == source
     assert protocol['pixels_of_known_class'] == 4 * SIZE**2
     assert set(metrics['semantic']) == {f'ab_error{name}' for name in ('', '_class_mean', '_sky', '_grass')}
-    assert (metrics['map']['mIoU'] == 1) == (source == 'true')
+    assert (metrics['map']['mIoU'] == 1) == (source == 'truth')
     assert {entry['class'] for entry in results['photos'][0]['semantic']} == {'sky', 'grass'}
     assert metrics['image']['PSNR'] > 0
 

@@ -17,7 +17,7 @@ from insta_colorization.models.colorizer import Batch, Colorizer
 from insta_colorization.registry import MODELS
 from insta_colorization.structures import SEMANTIC_CLASSES, UNKNOWN, ColorizationSample
 
-MapSource = Literal['predicted', 'true', 'none']
+MapSource = Literal['predicted', 'truth', 'none']
 
 
 class _Semantic(Colorizer):
@@ -74,7 +74,7 @@ class SemanticColorizer(_Semantic):
         segment_net: config of the segmenter.
         color_net: config of the colour network.
         map_source: what colours follow in prediction where the user gives no map: the segmenter's map, 'predicted'; the
-            true map of a dataset, 'true', filled up by the segmenter where it says nothing; or the background
+            true map of a dataset, 'truth', filled up by the segmenter where it says nothing; or the background
             everywhere, 'none'.
         wrap: whether `--native-size` lets colours that 8 bits cannot hold wrap to the opposite hue, as the published
             program's window does, instead of clipping them.
@@ -115,7 +115,7 @@ class SemanticColorizer(_Semantic):
         """The maps (N, S, S) int64 that the colours of a batch follow; `source` None is `map_source`."""
         source = source or self.map_source
         given, true = batch['given_map'], batch['true_map']
-        known = torch.where(given == UNKNOWN, true, given) if source == 'true' else given
+        known = torch.where(given == UNKNOWN, true, given) if source == 'truth' else given
         if source == 'none':
             return known.masked_fill(known == UNKNOWN, 0)
         if (known != UNKNOWN).all():
@@ -129,7 +129,7 @@ class SemanticColorizer(_Semantic):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See `Colorizer.loss`; in training colours follow the true map, and the segmenter's where nobody has said."""
-        return super().loss({**batch, 'map': self.maps(batch, 'true')})
+        return super().loss({**batch, 'map': self.maps(batch, 'truth')})
 
     def predict(self, batch: Batch, dtype: torch.dtype = torch.float32) -> list[ColorizationSample]:
         """See `Colorizer.predict`; the samples also get `pred_map`, (S, S) uint8 on the CPU: what colours follow."""

@@ -120,7 +120,7 @@ class MapEditor:
     def _segment(self, x: float, y: float) -> np.ndarray:
         """(H, W) of 0 and 1: the connected pixels of one class around a point."""
         mask = np.zeros((self._ids.shape[0] + 2, self._ids.shape[1] + 2), np.uint8)
-        cv2.floodFill(self._ids, mask, self._cell(x, y), 0, 0, 0, 4 | cv2.FLOODFILL_MASK_ONLY | 1 << 8)
+        cv2.floodFill(self._ids, mask, self._cell(x, y), (0,), (0,), (0,), 4 | cv2.FLOODFILL_MASK_ONLY | 1 << 8)
         return mask[1:-1, 1:-1]
 
     def _paint(self, mask: np.ndarray, label: int) -> Box | None:
@@ -275,7 +275,7 @@ def _stroke(points: Sequence[Point], diameter: int, size: Size) -> np.ndarray:
     # Drawn with a margin, so that what lies outside the picture reaches into it.
     drawn = np.zeros((max(0, y1 - y0) + 2 * diameter, max(0, x1 - x0) + 2 * diameter), np.uint8)
     shifted = (track - [x0 - diameter, y0 - diameter]).astype(np.int32)
-    cv2.polylines(drawn, [shifted.reshape(-1, 1, 2)], isClosed=False, color=1)
+    cv2.polylines(drawn, [shifted.reshape(-1, 1, 2)], isClosed=False, color=(1,))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
     mask = np.zeros(size, np.uint8)
     mask[y0:y1, x0:x1] = cv2.dilate(drawn, disc)[diameter:-diameter, diameter:-diameter]

@@ -77,7 +77,7 @@ class TestMaps:
             assert torch.equal(ours.pred_map, alone.pred_map)
             torch.testing.assert_close(ours.pred_ab, alone.pred_ab, atol=1e-5, rtol=0)
 
-    @pytest.mark.parametrize('source', ['predicted', 'true', 'none'])
+    @pytest.mark.parametrize('source', ['predicted', 'truth', 'none'])
     def test_sources(self, build, photo, source):
         model = build(map_source=source)
         true = np.full((64, 64), UNKNOWN, np.uint8)
@@ -87,7 +87,7 @@ class TestMaps:
         with torch.inference_mode():
             seen, used = model.segment(batch['gray']), model.maps(batch)
 
-        if source == 'true':
+        if source == 'truth':
             assert (used[:, :32] == 36).all()
             assert torch.equal(used[:, 32:], seen[:, 32:])
         else:
@@ -98,7 +98,7 @@ class TestMaps:
             build().pack(photo, Request(map=np.full(SIZE, 60)), 64)
 
     def test_there_is_no_such_source(self):
-        with pytest.raises(ValueError, match="map_source must be one of predicted, true, none, but got 'guessed'"):
+        with pytest.raises(ValueError, match="map_source must be one of predicted, truth, none, but got 'guessed'"):
             SemanticColorizer(map_source='guessed')
 
 
