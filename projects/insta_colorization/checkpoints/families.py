@@ -52,8 +52,8 @@ class Layout:
         rename: our name of an entry within its network -> the layout's, without the prefix.
         unused: {network: {name: shape}} of entries that no model reads: dropped, and written as zeros. A side may be
             one of the network's sizes, by name.
-        ignored: further names that only some files have, which are never written.
         files: {network: stem of its file} where each network has a file of its own; a folder holds them.
+        ignored: further names that only some files have, which are never written.
         by_entries: whether the entries tell which network such a file holds, whatever it is called.
         wrapper: under which name such a file has its weights; '' for bare ones.
         wrapped: networks that are written with a leading `module.`.
@@ -66,8 +66,8 @@ class Layout:
     prefixes: Mapping[str, str]
     rename: Callable[[str], str] = str
     unused: Mapping[str, Mapping[str, tuple[int | str, ...]]] = field(default_factory=dict)
-    ignored: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
     by_entries: bool = False
     wrapper: str = ''
     wrapped: frozenset[str] = frozenset()
