@@ -136,6 +136,7 @@ NOT_TO_COLOUR = (
     'mmengine.runner',
     'mmengine.infer',
     'mmengine.hooks',
+    'torch._dynamo',
     'mmdet',
     'mmagic.models',
     'pandas',

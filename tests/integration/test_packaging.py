@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,28 @@ def wheel(root, tmp_path_factory) -> Path:
     pip('wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w', folder, folder / 'source')
     (built,) = folder.glob('*.whl')
     return built
+
+
+@pytest.fixture(scope='module')
+def forked(tmp_path_factory) -> Path:
+    """An environment with a fork of MMEngine and mmcv-lite, without ours, and with links to whatever else there is."""
+    folder = tmp_path_factory.mktemp('forked')
+    venv.create(folder, symlinks=True)
+    for path in Path(sysconfig.get_path('purelib')).iterdir():
+        if not path.name.lower().startswith(('mm', 'insta', '__editable__')):
+            (site_of(folder) / path.name).symlink_to(path)
+    pip('--python', folder / 'bin/python', 'install', '--no-deps', 'onedl-mmengine==0.10.12', 'mmcv-lite==2.1.0')
+    return folder
+
+
+def site_of(environment: Path) -> Path:
+    (site,) = environment.glob('lib/python*/site-packages')
+    return site
+
+
+def installed(environment: Path) -> set[tuple[str, str]]:
+    found = distributions(path=[str(site_of(environment))])
+    return {(each.metadata['Name'], each.version) for each in found}
 
 
 @pytest.mark.slow
@@ -73,6 +98,22 @@ def test_wheel_imports_without_the_checkout(wheel, tmp_path):
     assert 'extra == "detectors"' in requirements
 
 
+@pytest.mark.slow
+def test_wheel_leaves_forks_alone_and_colours_with_them(wheel, forked, tmp_path):
+    before = installed(forked)
+
+    pip('--python', forked / 'bin/python', 'install', '--no-index', wheel)
+    demo = site_of(forked) / 'insta_colorization/.mim/demo/colorization_demo.py'
+    command = [forked / 'bin/python', demo, '--input-size', '64', '--out-dir', tmp_path / 'out']
+    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=env, timeout=600)
+
+    assert {name for name, _ in installed(forked) - before} == {'insta_colorization'}
+    assert {('onedl-mmengine', '0.10.12'), ('mmcv-lite', '2.1.0')} <= before <= installed(forked)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'out' / 'astronaut.png').is_file()
+
+
 def test_metafile_names_only_files_that_exist(root):
     metafiles = [root / path for path in load(root / 'model-index.yml')['Import']]
     content = [load(path) for path in metafiles]
@@ -84,3 +125,14 @@ def test_metafile_names_only_files_that_exist(root):
         assert (root / model['Config']).is_file(), model['Config']
         assert (root / model['Weights']).is_file(), model['Weights']
         assert model['In Collection'] in collections
+
+
+def test_container_copies_what_is_there_and_what_its_context_lets_through(root):
+    lines = (root / 'docker' / 'Dockerfile').read_text().splitlines()
+    copied = {name for line in lines if line.startswith('COPY ') for name in line.split()[1:-1]}
+    let_through = {line[1:] for line in (root / '.dockerignore').read_text().splitlines() if line.startswith('!')}
+    script = next(line for line in lines if line.startswith('ENTRYPOINT')).split('"')[3]
+
+    assert copied == let_through
+    assert not [name for name in copied if not (root / name).exists()]
+    assert (root / Path(script).relative_to('/insta_colorization')).is_file()

@@ -288,6 +288,7 @@ def _made(family: type[Family]) -> Family:
 
 @cache
 def _shapes(family: Family, network: str, sizes: tuple[tuple[str, float | str], ...]) -> Shapes:
+    MODELS.import_from_location()  # within the device what modules compute when imported would have no data, for ever
     with torch.device('meta'):
         return shapes_of(build_model(family.network_cfg(network, dict(sizes))).state_dict())
 
