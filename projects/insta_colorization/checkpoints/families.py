@@ -60,7 +60,6 @@ class Layout:
         written: whether `save_checkpoint` writes it.
         common: whether other projects' models have these names too: MMEngine's loaders then get the file as it is, and
             our colorizers rename the entries themselves.
-        ignored: further names that only some files have, which are never written.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Layout:
     wrapped: frozenset[str] = frozenset()
     written: bool = True
     common: bool = False
-    ignored: frozenset[str] = frozenset()
 
     def spell(self, network: str, name: str) -> str:
         """The layout's name of a network's entry."""
