@@ -20,8 +20,8 @@ model = dict(
     trainable=[f'image_net.{part}' for part in decoder_parts],
     presets=dict(
         safe=dict(type='RegressionDecoder'),
-        natural=dict(type='RegressionDecoder', gain=1.3, expansion=0.5),
-        vivid=dict(type='RegressionDecoder', gain=1.85, expansion=0.8),
+        natural=dict(type='RegressionDecoder', gain=1.2, expansion=0.3),
+        vivid=dict(type='RegressionDecoder', gain=1.6, expansion=0.5),
     ),
 )
 input_size = 128
