@@ -270,7 +270,7 @@ def test_readme_has_the_figures_of_the_results():
     readme = (ROOT / 'README.md').read_text()
     rows = re.findall(r'^\| \[.*\]\(docs/results/(\w+\.json)\) \| (.*) \|$', readme, re.MULTILINE)
 
-    assert len(rows) == 4
+    assert len(rows) == 5
     for name, cells in rows:
         figures = [number for level in metrics_of(name) for number in (level['PSNR'], level['CF'] / level['CF_truth'])]
         assert cells.split(' | ') == [f'{figure:.2f}' for figure in figures], name

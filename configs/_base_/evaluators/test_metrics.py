@@ -4,7 +4,7 @@ test_evaluator = [
     dict(type='SSIM'),
     dict(type='LPIPS'),
     dict(type='Colorfulness'),
-    dict(type='EncoderFrechet'),
+    dict(type='EncoderFrechet', levels=['image']),
     dict(type='FID', family='tf'),
     dict(type='FID', family='torchvision'),
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insta_colorization.detectors.encoder import FrozenEncoder
@@ -14,6 +15,7 @@ from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 from .base import NotComputableError
 from .pretrained import NetworkMetric, pretrained_file
 
+_SIDE = 256  # of the pictures that the encoder sees
 FAMILIES = {
     'tf': 'Inception of 2015 as ported from TensorFlow (pt_inception-2015-12-05-6726825d.pth)',
     'torchvision': "torchvision's Inception v3 (inception_v3_google-0cc3c7bd.pth)",
@@ -104,7 +106,8 @@ class _Pooled(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0..1 -> (N, 320)."""
-        return self.encoder((pictures * 255).round().byte())['enc32'].mean(dim=(2, 3))
+        same = F.interpolate(pictures, (_SIDE, _SIDE), mode='bilinear', antialias=True)
+        return self.encoder((same * 255).round().byte())['enc32'].mean(dim=(2, 3))
 
 
 @METRICS.register_module()
@@ -119,8 +122,8 @@ class EncoderFrechet(FrechetMetric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.protocol = (
-            f'320 pooled features of the encoder in {DEFAULT_WEIGHTS.name}, pictures in RGB at their size; not FID; '
-            'compare only values of equally many pictures and of the same encoder'
+            f'320 pooled features of the encoder in {DEFAULT_WEIGHTS.name}, pictures brought to {_SIDE} x {_SIDE} '
+            'bilinearly; not FID; compare only values of equally many pictures and of the same encoder'
         )
 
     def load(self) -> nn.Module:  # noqa: D102
