@@ -209,7 +209,12 @@ def _standard_streams() -> Iterator[None]:
         pass
     os.close(number)
     with redirect_stdout(_lasting(sys.stdout)), redirect_stderr(_lasting(sys.stderr)):
-        yield
+        try:
+            yield
+        finally:  # also when argparse ends the process, after the help
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
 
 
 def _lasting(stream: Any) -> Any:

@@ -57,3 +57,12 @@ def test_every_option_that_takes_a_value_tells_its_default(shown):
 )
 def test_the_demo_tells_defaults_and_choices(shown, line):
     assert line in ' '.join(shown['demo/colorization_demo.py'][0].split())
+
+
+def test_the_help_arrives_where_it_is_not_caught():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'demo' / 'colorization_demo.py'), '--help'], capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stderr) == (0, '')
+    assert '--native-size' in done.stdout
