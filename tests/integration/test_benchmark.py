@@ -184,7 +184,7 @@ def test_memory_is_unknown_where_the_kernel_does_not_set_its_mark_back(tool, mon
 @pytest.mark.parametrize(
     ('options', 'status', 'message'),
     [
-        (['--sizes', '60'], 1, 'input_size must be a positive multiple of 8, but got 60'),
+        (['--sizes', '60'], 1, 'input_size must be a positive multiple of 32, but got 60'),
         (['--instances', '-1'], 2, '--instances must be at least 0, but is -1'),
         (['--repeats', '0'], 2, '--repeats must be at least 1, but is 0'),
         (['--precision', 'fp16'], 1, "precision 'fp16' needs a GPU"),

@@ -20,7 +20,7 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
 from insta_colorization.evaluation.metrics import FID, LPIPS
-from insta_colorization.utils.configs import DEFAULT_WEIGHTS
+from insta_colorization.utils.configs import SHIPPED_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / 'configs' / 'insta' / 'photos' / 'insta_full_photos_w025_128x128.py'
@@ -156,11 +156,12 @@ class TestGrey:
 def test_weights_and_decoder_are_in_the_protocol(folder, tmp_path):
     config = write_config(tmp_path, folder, metrics=('PSNR', 'Colorfulness'))
 
-    own = measure(config, tmp_path, str(DEFAULT_WEIGHTS))
-    vivid = measure(config, tmp_path, str(DEFAULT_WEIGHTS), '--decoder', 'annealed-mean:0.6')
+    weights = SHIPPED_WEIGHTS['ColorizationBackbone']
+    own = measure(config, tmp_path, str(weights))
+    vivid = measure(config, tmp_path, str(weights), '--decoder', 'annealed-mean:0.6')
 
-    digest = hashlib.sha256(DEFAULT_WEIGHTS.read_bytes()).hexdigest()
-    assert own['protocol']['checkpoint'] == {'name': DEFAULT_WEIGHTS.name, 'sha256': digest}
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert own['protocol']['checkpoint'] == {'name': weights.name, 'sha256': digest}
     assert own['protocol']['networks'] == ['image_net', 'instance_net', 'fusion_net']
     assert own['protocol']['decoder'] == 'RegressionDecoder, gain 1.1'
     assert vivid['protocol']['decoder'] == 'AnnealedMeanDecoder, temperature 0.6'
