@@ -2,9 +2,9 @@
 #   python demo/colorization_demo.py configs/semantic/semantic_color_cocopanoptic_352x352.py FOLDER --img photo.jpg
 #   python tools/train.py configs/semantic/semantic_color_cocopanoptic_352x352.py --cfg-options load_from=SEGMENTER.pth
 #   python tools/test.py configs/semantic/semantic_color_cocopanoptic_352x352.py CHECKPOINT
-# FOLDER holds the two published files under any names; SEGMENTER.pth is what stage 1 leaves. The colour network learns
-# from true maps and from those of the segmenter, which stays as it is. The paper's data, losses and schedule are not
-# known; these are ours. Nobody has run it at full length.
+# FOLDER holds the two published files under any names; SEGMENTER.pth is what stage 1 leaves. True maps and those of the
+# segmenter, which stays as it is, teach the colour network. The paper's data, losses and schedule are not known; these
+# are ours. Nobody has run it at full length.
 _base_ = [
     '../_base_/default_runtime.py',
     './_base_/models/semantic_color.py',

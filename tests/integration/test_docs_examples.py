@@ -276,6 +276,13 @@ def test_readme_has_the_figures_of_the_results():
         assert cells.split(' | ') == [f'{figure:.2f}' for figure in figures], name
 
 
+@pytest.mark.parametrize(
+    'path', sorted(p for p in (ROOT / 'docs' / 'results').iterdir() if p.suffix in ('.json', '.md')), ids=lambda p: p.name
+)
+def test_results_name_no_folder_of_a_machine(path):
+    assert re.findall(r'(?<![\w.~:/-])/(?:root|home|tmp|mnt|work|Users)\b[^"]*', path.read_text()) == []
+
+
 @pytest.mark.parametrize('path', sorted((ROOT / 'docs' / 'results').glob('*.json')), ids=lambda path: path.stem)
 def test_the_report_is_of_these_results(path):
     report = (ROOT / 'docs' / 'results' / 'report.md').read_text()

@@ -64,10 +64,16 @@ def pretrained_file(url: str) -> Path:
     digest = sha256(path)
     if not digest.startswith(expected):
         raise NotComputableError(
-            f'{path} is damaged or another file: its sha256 begins with {digest[: len(expected)]} instead of '
+            f'{_shown(path)} is damaged or another file: its sha256 begins with {digest[: len(expected)]} instead of '
             f'{expected}; put there what {url} has'
         )
     return path
+
+
+def _shown(path: Path) -> str:
+    """A path for a message, which results keep: whose home it lies in is nobody else's business."""
+    home = Path.home()
+    return f'~/{path.relative_to(home)}' if path.is_relative_to(home) else str(path)
 
 
 def _fetch(url: str, path: Path) -> None:
@@ -75,6 +81,6 @@ def _fetch(url: str, path: Path) -> None:
         fetch(url, path)
     except OSError as error:
         raise NotComputableError(
-            f'the weights {path.name} are neither in {path.parent} nor can they be fetched ({error}); '
+            f'the weights {path.name} are neither in {_shown(path.parent)} nor can they be fetched ({error}); '
             f'put the file from {url} there'
         ) from error

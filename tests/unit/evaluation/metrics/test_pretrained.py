@@ -34,6 +34,18 @@ def test_a_file_that_is_there_is_taken(hub):
     assert pretrained_file(f'https://nowhere.invalid/{name}') == hub / name
 
 
+def test_the_message_leaves_out_whose_home_the_folder_lies_in(hub, no_network, monkeypatch):
+    monkeypatch.setattr(Path, 'home', lambda: hub.parents[1])
+    shown = '/'.join(('~', *hub.parts[-2:]))
+
+    with pytest.raises(NotComputableError, match=f'are neither in {shown} nor can they be fetched'):
+        pretrained_file('https://nowhere.invalid/net-01234567.pth')
+    hub.mkdir()
+    (hub / 'net-01234567.pth').write_bytes(b'another')
+    with pytest.raises(NotComputableError, match=f'^{shown}/net-01234567.pth is damaged'):
+        pretrained_file('https://nowhere.invalid/net-01234567.pth')
+
+
 def test_without_a_network_the_message_says_what_to_put_where(hub, no_network):
     with pytest.raises(NotComputableError) as caught:
         pretrained_file('https://nowhere.invalid/net-01234567.pth')
