@@ -1,15 +1,20 @@
-# `make demo` and `make test` are all a newcomer needs: both first bring .venv/ into being where it is missing or
+# `make demo`, `make studio` and `make test` are all a newcomer needs: they first bring .venv/ into being where it is missing or
 # older than requirements/ (see tools/setup_env.sh).
 PYTHON := .venv/bin/python
 IMG ?=
+STUDIO ?=
 
 # albumentations would ask the network for its newest version at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-unit fuzz lint format docs light-env env core-env
+.PHONY: demo studio test test-unit fuzz lint format docs light-env env core-env
 
 demo: light-env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
+
+# Opens the studio at http://127.0.0.1:8000/; STUDIO has its options, such as --port 8001.
+studio: light-env
+	$(PYTHON) tools/serve.py $(STUDIO)
 
 test: core-env
 	$(PYTHON) -m pytest -n 2 --dist loadfile

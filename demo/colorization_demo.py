@@ -40,6 +40,7 @@ def arguments(parser: Parser) -> None:
     text = 'the class of each pixel: PNG of one photo or folder of PNG; default: the segmenter says'
     classes.add_argument('--map', metavar='FILE', help=text)
     classes.add_argument('--no-segmenter', action='store_true', help='every pixel is background')
+    parser.add_argument('--edits', metavar='FILE', help='JSON of the studio: what was corrected by hand; default: none')
     said = parser.add_mutually_exclusive_group()
     said.add_argument('--caption', metavar='TEXT', help='which colours things have, "a red bus"; default: none')
     said.add_argument('--captions', metavar='FILE', help='JSON, CSV: a caption for each photo; default: none')
@@ -54,6 +55,7 @@ def arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Colours what was asked for and reports; returns the exit status, 1 with photos that failed."""
     from insta_colorization.apis.album import color_album
+    from insta_colorization.apis.edits import EditFile
     from insta_colorization.apis.jobs import plan
     from insta_colorization.apis.predictor import Predictor
     from insta_colorization.fileio.captions import CaptionFile
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     hints = None if args.hints is None else HintFile(args.hints)
     maps = BackgroundMaps() if args.no_segmenter else None if args.map is None else MapFiles(args.map)
     captions = args.caption if args.captions is None else CaptionFile(args.captions)
+    edits = None if args.edits is None else EditFile(args.edits)
     if args.cfg_options and args.config is None:
         raise UsageError(f'--cfg-options needs the config that it changes, but got {", ".join(args.cfg_options)} alone')
     config = load_config(args.config, args.cfg_options) if args.cfg_options else args.config
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
     with progress_bar() as tell:
         outcomes = color_album(
-            predictor, jobs, results, colour, pace, 'collect', tell, hints=hints, maps=maps, captions=captions
+            predictor, jobs, results, colour, pace, 'collect', tell, False, hints, maps, captions, edits
         )
     records = [outcome.record for outcome in outcomes]
     counts = Counter(record['status'] for record in records)

@@ -7,7 +7,7 @@ SELF=tools/setup_env.sh
 VENV=.venv
 CORE=$VENV/core
 CONSTRAINTS=requirements/constraints.txt
-REQUIREMENTS=(runtime detectors metrics training zoo tests lint docs)
+REQUIREMENTS=(runtime detectors metrics training zoo studio tests lint docs)
 
 usage() {
   cat <<END
@@ -16,7 +16,7 @@ Usage: $SELF [light|full|core]
 Creates the virtual environment .venv/ of this checkout or completes it. Does nothing, at once, where it is up to date;
 a run that was stopped is resumed by the next one.
 
-  light   what colours photographs: torch, MMEngine, mmcv-lite; no compiler is needed
+  light   what colours photographs, and the studio: torch, MMEngine, mmcv-lite, FastAPI; no compiler is needed
   full    also training, tests and mmdet, with a compiled mmcv (the default)
   core    the full one, and .venv/core/ with numpy 2 and mmcv-lite, without mmdet
 END
@@ -124,10 +124,10 @@ build_light() {
   create_venv "$python"
   step 'installing torch (5 GB of disk)'
   pip_install torch 'setuptools<81' wheel
-  step 'installing MMEngine and what reads photographs'
+  step 'installing MMEngine, the studio and what reads photographs'
   # Where the completing of this environment was stopped, the compiled mmcv is there already.
   mmcv_has_ops || pip_install -r requirements/lite.txt
-  pip_install mmengine -r requirements/runtime.txt
+  pip_install mmengine -r requirements/runtime.txt -r requirements/studio.txt
   install_cv2
   install_ourselves
   fingerprint >"$VENV/.light"

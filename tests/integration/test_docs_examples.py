@@ -277,7 +277,9 @@ def test_readme_has_the_figures_of_the_results():
 
 
 @pytest.mark.parametrize(
-    'path', sorted(p for p in (ROOT / 'docs' / 'results').iterdir() if p.suffix in ('.json', '.md')), ids=lambda p: p.name
+    'path',
+    sorted(p for p in (ROOT / 'docs' / 'results').iterdir() if p.suffix in ('.json', '.md')),
+    ids=lambda p: p.name,
 )
 def test_results_name_no_folder_of_a_machine(path):
     assert re.findall(r'(?<![\w.~:/-])/(?:root|home|tmp|mnt|work|Users)\b[^"]*', path.read_text()) == []

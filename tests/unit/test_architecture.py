@@ -29,6 +29,7 @@ RANKS = (
     ('datasets', 'visualization'),
     ('engine', 'evaluation'),
     ('apis',),
+    ('studio',),
 )
 # Names that saved configs and programs know; they only forward.
 FORWARDING = ('inferencer', 'metrics', 'hooks', 'loops')

@@ -16,6 +16,7 @@ from insta_colorization.models.insta.inspection import fusion_rows
 from insta_colorization.structures import ColorizationSample, Instances, Request
 from insta_colorization.utils.options import ColourOptions, PaceOptions, ResultOptions
 
+from .edits import EditFile
 from .jobs import Job
 from .pipeline import Failures, Prepared, Steps, convey
 from .predictor import Predictor
@@ -52,6 +53,7 @@ def color_album(
     hints: HintFile | None = None,
     maps: Maps | None = None,
     captions: CaptionFile | str | None = None,
+    edits: EditFile | None = None,
 ) -> list[Outcome]:
     """Colours photos; when they are written, memory does not grow with their number.
 
@@ -70,6 +72,7 @@ def color_album(
         hints: the user's colours for places of the photos.
         maps: the user's classes of the photos' pixels.
         captions: texts that say which colours things have; one text is for all photos.
+        edits: what a person corrected by hand, instead of the three above.
 
     Returns:
         What became of each photo, in order.
@@ -105,6 +108,9 @@ def color_album(
     for text in set(texts.values()):
         predictor.check(Request(caption=text, native=colour.native_size))
     about_objects = any(map(predictor.steers, texts.values())) or any(map(names_objects, wishes.values()))
+    if edits is not None:
+        _check_edits(edits, names, colour, (hints, maps, captions))
+    about_objects |= edits is not None
     detect = predictor.detects or results.show_instances or results.save_json or about_objects
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
@@ -115,23 +121,31 @@ def color_album(
         return predictor.read(job.source, job.name)
 
     def find(photos: list[tuple[Job, Photo]]) -> list[tuple[Photo, Instances]]:
+        if edits is not None and len(photos) > 1:
+            return [found for each in photos for found in find([each])]
         read, names = [photo for _, photo in photos], [job.name for job, _ in photos]
-        if not detect:
+        if not detect or (edits is not None and edits.edit_of(names[0]).objects is not None):
             return [(photo, Instances.empty(photo.size)) for photo in read]
         return list(zip(read, predictor.find(read, names, colour.native_size), strict=True))
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
+        if edits is not None:
+            return Prepared(found[0], edits.edit_of(job.name).pack(predictor, *found, job.name))
         own = None if maps is None else maps.of(job.name, found[0].size)
         request = Request(found[1], map=own, caption=texts.get(job.name), native=colour.native_size)
         request = predictor.wish(found[0], request, wishes.get(job.name, ()))
         return Prepared(found[0], predictor.pack(found[0], request, job.name))
 
     def color(items: list[tuple[Job, Prepared]]) -> list[tuple[Photo, ColorizationSample]]:
-        samples = predictor.color([item.data for _, item in items], results.show_fusion, exact=colour.native_size)
+        if edits is not None and len(items) > 1:
+            return [coloured for item in items for coloured in color([item])]
+        with predictor.decoding(None if edits is None else edits.edit_of(items[0][0].name).preset):
+            samples = predictor.color([item.data for _, item in items], results.show_fusion, exact=colour.native_size)
         return [(item.photo, sample) for (_, item), sample in zip(items, samples, strict=True)]
 
     def finish(job: Job, coloured: tuple[Photo, ColorizationSample]) -> Outcome:
-        prediction = predictor.finish(*coloured, colour)
+        wanted = colour if edits is None else edits.edit_of(job.name).colour(colour)
+        prediction = predictor.finish(*coloured, wanted)
         kept = prediction.sample.to('cpu') if keep_samples else None
         if job.target is None:
             return Outcome(prediction.record, kept, prediction.pixels)
@@ -157,6 +171,14 @@ def color_album(
         done[job] = Outcome(_record(job, 'failed') | {'reason': reason})
     on_progress(len(done), len(jobs))
     return [done[job] for job in jobs]
+
+
+def _check_edits(edits: EditFile, names: Sequence[str], colour: ColourOptions, others: Sequence[object]) -> None:
+    if any(other is not None for other in others):
+        raise ValueError(f'{edits.path} says all about its photos: it excludes hints, maps and captions of their own')
+    if colour.native_size:
+        raise ValueError(f'native_size is what the published code writes, and {edits.path} changes it: choose one')
+    edits.check(names)
 
 
 def _record(job: Job, status: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def colorizer_for(
     if decoder is not None:
         settings['decoder'] = decoder
     elif preset is not None:
-        settings['decoder'] = _preset(preset, settings.get('presets') or {}, checkpoint.path.name)
+        settings['decoder'] = chosen_preset(preset, settings.get('presets') or {}, checkpoint.path.name)
     model = build_model(settings)
     load_into(model, checkpoint, model.networks)
     return model.eval()
@@ -59,7 +59,8 @@ def _said(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
     return said
 
 
-def _preset(name: str, presets: Mapping[str, Any], weights: str) -> Any:
+def chosen_preset(name: str, presets: Mapping[str, Any], weights: str) -> Any:
+    """The config of one of the decoders that weights offer; raises `ValueError` with their names if there is none."""
     if name not in presets:
         raise ValueError(f'{weights} has no preset {name!r}; it has {", ".join(presets) or "none at all"}')
     return presets[name]

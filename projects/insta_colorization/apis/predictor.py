@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -27,13 +28,14 @@ from insta_colorization.models.decoders import parse_decoder
 from insta_colorization.models.insta.inspection import fusion_rows, keep_shares, recorded_shares
 from insta_colorization.models.language.steering import steer
 from insta_colorization.models.modes import find_modes
+from insta_colorization.registry import build_model
 from insta_colorization.structures import ColorizationSample, Hint, Instances, Request, Size, hint_cells, resize_map
 from insta_colorization.structures.request import Box
 from insta_colorization.utils.configs import DEFAULT_WEIGHTS, config_of_weights, load_config, shipped_weights
 from insta_colorization.utils.device import resolve_device, resolve_precision
 from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, ObjectOptions, Precision
 
-from .build import colorizer_for
+from .build import chosen_preset, colorizer_for
 from .jobs import load
 
 logger = logging.getLogger(__name__)
@@ -204,6 +206,31 @@ class Predictor:
         return 'instances' in self.model.uses or self.objects.detector is not None
 
     @property
+    def follows_hints(self) -> bool:
+        """Whether the networks were trained to follow hints."""
+        return self._hinted
+
+    @property
+    def suggests(self) -> bool:
+        """Whether the networks have a class head, of whose classes colours are suggested."""
+        return hasattr(getattr(self.model, self.model.networks[-1]), 'class_head')
+
+    @contextmanager
+    def decoding(self, preset: str | None) -> Iterator[None]:
+        """Within it colours are decoded by one of the model's presets; None changes nothing.
+
+        Raises:
+            ValueError: there is no such preset.
+        """
+        own = self.model.decoder
+        if preset is not None:
+            self.model.decoder = build_model(chosen_preset(preset, self.model.presets, self._weights)).to(self.device)
+        try:
+            yield
+        finally:
+            self.model.decoder = own
+
+    @property
     def detector(self) -> InstanceDetector:
         """What finds the objects, built when it is first needed."""
         if self._detector is None:
@@ -340,7 +367,7 @@ class Predictor:
         predictions = []
         for number in range(count):
             chosen = [each[order[number % len(each)]] for each, order in zip(suggested, orders, strict=True)]
-            hints = (Hint(s.ab, *place) for s, place in zip(chosen, _places(found), strict=True))
+            hints = (Hint(s.ab, *place) for s, place in zip(chosen, places(found), strict=True))
             sample = plain.clone()
             sample.set_metainfo({'used_hints': tuple(hints)})
             predictions.append(self.finish(source, sample, options))
@@ -356,7 +383,7 @@ class Predictor:
         shares = logits[0].float().softmax(dim=0).cpu()
         lightness = pixel_lightness(photo.pixels)
         suggestions = []
-        for box, mask in _places(instances):
+        for box, mask in places(instances):
             place = Hint((0.0, 0.0), box, mask)
             ((_, cells, inside),) = hint_cells([place], (0, 0, photo.size[1], photo.size[0]), shares.shape[-1])
             modes = find_modes(shares[(slice(None), *cells)][:, inside].flatten(1).mean(dim=1), BinSet().centres, count)
@@ -557,7 +584,7 @@ def _covers(box: Sequence[int], hints: Sequence[Hint]) -> bool:
     )
 
 
-def _places(instances: Instances) -> Iterator[tuple[Box, np.ndarray]]:
+def places(instances: Instances) -> Iterator[tuple[Box, np.ndarray]]:
     """The box of each instance and its mask in it, (h, w) bool; the ellipse in the box where it has none."""
     for number, (x0, y0, x1, y1) in enumerate(instances.in_pixels().tolist()):
         mask = None if instances.masks is None else instances.masks[number].cpu().numpy()

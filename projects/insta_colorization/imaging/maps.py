@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
@@ -26,11 +26,13 @@ MAP_SUFFIX = '.map.png'
 _GREY_MODES, _COLOUR_MODES = ('L', 'LA'), ('P', 'PA', 'RGB', 'RGBA')
 
 
-def read_map(path: str | os.PathLike[str], unknown: bool = False, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_map(
+    file: str | os.PathLike[str] | BinaryIO, unknown: bool = False, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Reads a map: an indexed or RGB file in the classes' colours, or a grey one whose values are the classes.
 
     Args:
-        path: the file.
+        file: a path, or an open file.
         unknown: whether a grey file may have `UNKNOWN` pixels.
         max_pixels: how many pixels it may have.
 
@@ -41,8 +43,9 @@ def read_map(path: str | os.PathLike[str], unknown: bool = False, max_pixels: in
         ImageReadError: the file cannot be read.
         ValueError: it has more than 8 bits, a colour that is none of the classes', or a value that is no class.
     """
+    path = str(file) if isinstance(file, str | os.PathLike) else 'given'
     try:
-        with open_by_pillow(path, max_pixels) as image:
+        with open_by_pillow(file, max_pixels) as image:
             if image.mode in _GREY_MODES:
                 ids = np.array(image.getchannel(0))
             elif image.mode in _COLOUR_MODES:

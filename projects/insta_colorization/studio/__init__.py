@@ -1,0 +1,1 @@
+"""A studio in the browser: the page, the HTTP API behind it, and the process that colours."""

@@ -1,0 +1,195 @@
+"""Who may ask the studio for what: hosts, origins, the token, sizes of requests, and what pages may load."""
+
+import hmac
+import ipaddress
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+COOKIE = 'studio_token'
+_LOOPBACK = ('localhost', '127.0.0.1', '::1')
+_HEADERS = {
+    # Scripts, styles and requests of our own host alone; `blob:` is what a canvas gives and takes.
+    'content-security-policy': (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-resource-policy': 'same-origin',
+    'cross-origin-opener-policy': 'same-origin',
+    'cache-control': 'no-store',
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is let through.
+
+    Attributes:
+        host: what the server listens on.
+        token: what every request must carry; None for none.
+        max_bytes: of a request's body.
+        names: further names under which the server may be called.
+    """
+
+    host: str = '127.0.0.1'
+    token: str | None = None
+    max_bytes: int = 200 * 2**20
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    def knows(self, host: str | None) -> bool:
+        """Whether a `Host` is one that this server is called by.
+
+        A page of another site can have its own name lead to this server (DNS rebinding); then the browser sends that
+        name. An address cannot be made to lead elsewhere.
+        """
+        name = urlsplit(f'//{host}').hostname if host else None
+        if name is None:
+            return False
+        if name in (*_LOOPBACK, *self.names):
+            return True
+        return not self.is_local and (name == self.host or _is_address(name))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone."""
+    try:
+        return host == 'localhost' or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class TooLargeError(Exception):
+    """A request's body is larger than allowed."""
+
+
+class Guard:
+    """ASGI middleware that refuses what the rules do not let through, before anything of the body is read.
+
+    Args:
+        app: what it guards.
+        rules: what is let through.
+    """
+
+    def __init__(self, app: Any, rules: Rules) -> None:
+        self.app = app
+        self.rules = rules
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """See ASGI."""
+        if scope['type'] == 'lifespan':
+            await self.app(scope, receive, send)
+            return
+        headers = {key.decode('latin-1').lower(): value.decode('latin-1') for key, value in scope.get('headers', ())}
+        refusal = self._refusal(scope, headers)
+        if scope['type'] != 'http':
+            await send({'type': 'websocket.close', 'code': 1008})
+        elif refusal is not None:
+            await _refuse(send, *refusal)
+        elif self.rules.token is not None and scope['path'] == '/' and 'token' in parse_qs(_query(scope)):
+            # The page's own address carries the token once; from then on a cookie does.
+            cookie = f'{COOKIE}={self.rules.token}; HttpOnly; SameSite=Strict; Path=/'
+            await _answer(send, 303, b'', {'location': '/', 'set-cookie': cookie})
+        else:
+            await self.app(scope, _Limited(receive, self.rules.max_bytes), _with_headers(send))
+
+    def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
+        """The status and the sentence of a refusal, or None."""
+        rules, host, origin = self.rules, headers.get('host'), headers.get('origin')
+        if not rules.knows(host):
+            return 403, f'this studio is not called {host!r}'
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403, f'requests from pages of {origin!r} are refused'
+        if headers.get('sec-fetch-site') == 'cross-site' and scope['path'].startswith('/api'):
+            return 403, 'requests from pages of other sites are refused'
+        if rules.token is not None and not any(_same(each, rules.token) for each in _tokens(scope, headers)):
+            return 401, 'this studio needs its token: open the address that it printed when it started'
+        length = headers.get('content-length', '0')
+        if not length.isdecimal():
+            return 400, f'the length of a request must be a number, but got {length!r}'
+        if int(length) > rules.max_bytes:
+            return 413, too_large(rules.max_bytes)
+        return None
+
+
+def too_large(max_bytes: int) -> str:
+    """What is said of a body with more bytes."""
+    return f'a file may have at most {max_bytes / 2**20:g} MiB'
+
+
+class _Limited:
+    """A body that ends with `TooLargeError` once it has more bytes, whatever its header said."""
+
+    def __init__(self, receive: Any, max_bytes: int) -> None:
+        self._receive = receive
+        self._left = max_bytes
+
+    async def __call__(self) -> Any:
+        message = await self._receive()
+        self._left -= len(message.get('body', b''))
+        if self._left < 0:
+            raise TooLargeError
+        return message
+
+
+def _with_headers(send: Any) -> Any:
+    async def sending(message: Any) -> None:
+        if message['type'] == 'http.response.start':
+            given = {key.lower() for key, _ in message['headers']}
+            own = ((key.encode(), value.encode()) for key, value in _HEADERS.items())
+            message = {**message, 'headers': [*message['headers'], *(each for each in own if each[0] not in given)]}
+        await send(message)
+
+    return sending
+
+
+async def _refuse(send: Any, status: int, text: str) -> None:
+    await _answer(send, status, json.dumps({'detail': text}).encode(), {'content-type': 'application/json'})
+
+
+async def _answer(send: Any, status: int, body: bytes, headers: dict[str, str]) -> None:
+    all_headers = {**headers, 'content-length': str(len(body))}
+    start = {'status': status, 'headers': [(key.encode(), value.encode()) for key, value in all_headers.items()]}
+    await _with_headers(send)({'type': 'http.response.start', **start})
+    await send({'type': 'http.response.body', 'body': body})
+
+
+def _tokens(scope: Any, headers: dict[str, str]) -> Iterable[str]:
+    """The tokens that a request carries, wherever."""
+    kind, _, token = headers.get('authorization', '').partition(' ')
+    if kind.lower() == 'bearer':
+        yield token
+    cookies: SimpleCookie = SimpleCookie()
+    with suppress(CookieError):
+        cookies.load(headers.get('cookie', ''))
+    if COOKIE in cookies:
+        yield cookies[COOKIE].value
+    if scope['path'] == '/':
+        yield from parse_qs(_query(scope)).get('token', ())
+
+
+def _same(given: str, token: str) -> bool:
+    """Whether two tokens are the same, in a time that does not tell how much of them is."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def _query(scope: Any) -> str:
+    return scope.get('query_string', b'').decode('latin-1')

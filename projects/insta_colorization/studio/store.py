@@ -1,0 +1,133 @@
+"""The photos that the studio has: files in one temporary folder, called by random ids."""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any, BinaryIO
+
+from insta_colorization.fileio.files import disk_is_full
+from insta_colorization.utils.errors import printable
+
+_LONGEST_NAME = 100
+
+
+@dataclass
+class Kept:
+    """A photo.
+
+    Attributes:
+        path: its file.
+        name: what the user calls it; never opened.
+        bytes: the size of the file.
+        used: when it was last asked for, in seconds of the store's clock.
+        about: what `Engine.open` said.
+        edits: {session: the last edit that coloured it}.
+        sequences: {session: the number of the newest request}.
+    """
+
+    path: Path
+    name: str
+    bytes: int
+    used: float
+    about: dict[str, Any] = field(default_factory=dict)
+    edits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sequences: dict[str, int] = field(default_factory=dict)
+
+
+class FullError(Exception):
+    """There is no room for another photo."""
+
+
+class Store:
+    """Photos in a folder, with a limit of bytes and of age.
+
+    Args:
+        folder: of its own; nothing else is in it.
+        max_bytes: of all photos together.
+        max_age: seconds after which a photo that nobody asked for goes.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int, max_age: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.max_age = max_age
+        self._clock = clock
+        self._lock = Lock()
+        self._bytes = 0
+        self._photos: dict[str, Kept] = {}
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def receive(self, source: BinaryIO, name: str) -> Kept:
+        """Copies a file into the folder, in any thread; `add` keeps it, `drop` deletes it.
+
+        Args:
+            source: the file.
+            name: what the user calls it.
+
+        Raises:
+            FullError: there is no room, on the disk or within the limit.
+        """
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        with self._lock:
+            if self._bytes + size > self.max_bytes:
+                raise FullError
+            self._bytes += size
+        photo = Kept(self.folder / secrets.token_urlsafe(16), tidy_name(name), size, self._clock())
+        try:
+            with photo.path.open('xb') as target:
+                shutil.copyfileobj(source, target)
+        except BaseException as error:
+            self.drop(photo)
+            if disk_is_full(error):
+                raise FullError from error
+            raise
+        return photo
+
+    def drop(self, photo: Kept) -> None:
+        """Deletes the file of a photo."""
+        photo.path.unlink(missing_ok=True)
+        with self._lock:
+            self._bytes -= photo.bytes
+
+    def add(self, photo: Kept) -> str:
+        """Keeps a photo that was received; returns its id."""
+        self._photos[photo.path.name] = photo
+        return photo.path.name
+
+    def get(self, number: str) -> Kept:
+        """The photo with an id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        self.tidy()
+        photo = self._photos[number]
+        photo.used = self._clock()
+        return photo
+
+    def remove(self, number: str) -> None:
+        """Deletes a photo; raises `KeyError` if there is none."""
+        self.drop(self._photos.pop(number))
+
+    def tidy(self) -> None:
+        """Deletes what nobody has asked for in a long time."""
+        oldest = self._clock() - self.max_age
+        for number in [number for number, photo in self._photos.items() if photo.used < oldest]:
+            self.remove(number)
+
+
+def tidy_name(name: str) -> str:
+    """What to call a photo: the last part of whatever a browser says its path is, without what steers a terminal."""
+    last = PurePosixPath(name.replace('\\', '/')).name
+    return printable(last)[-_LONGEST_NAME:] or 'photo'
