@@ -8,16 +8,18 @@ import io
 import logging
 import math
 import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_by_vips, reason_of, with_own_error
 from .exif import TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
 from .icc import grey_table, of_own_length
+from .tiff import MOST_PAGES, Layout, layouts_of, to_depth
 
 if TYPE_CHECKING:
     import pyvips
@@ -44,9 +46,11 @@ _MM_PER_INCH = 25.4
 _DEFAULT_DPI = 72.0
 _LARGEST_DPI = 1e6
 _SRGB_TOLERANCE = 2
-# Pages of a TIFF that are looked at for the picture itself.
-_MOST_PAGES = 64
-_NUMBERS = {'short': 'signed integers', 'char': 'signed integers', 'int': '32-bit integers', 'uint': '32-bit integers'}
+_BITS_TAG, _TWELVE = 258, 12
+_TIFF_HEADS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+# Fields of an image that stay when its numbers become others.
+_CARRIED = ('vips-loader', 'icc-profile-data', 'xmp-data', 'orientation', 'resolution-unit', 'n-pages')
+_LOADERS_WITH_PAGES = ('gif', 'heif', 'tiff', 'webp')
 
 
 class ImageWriteError(OSError):
@@ -70,42 +74,54 @@ class Metadata:
     dpi: tuple[float, float] = (_DEFAULT_DPI, _DEFAULT_DPI)
 
 
-def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, Metadata]:
+def decode(
+    data: bytes, name: str, max_pixels: int = MAX_PIXELS, page: int | None = None
+) -> tuple[np.ndarray, Metadata]:
     """Decodes the bytes of a file.
 
     Args:
         data: the bytes.
         name: what messages call the file.
         max_pixels: how many pixels it may have; its header says so before anything is decoded.
+        page: which of its pages, from 0; None for the picture: the first one that is no preview.
 
     Returns:
         (H, W, C) uint8 or uint16, upright: one band is grey, two are grey and alpha, three sRGB, more sRGB and alpha;
         and what the photo carries besides.
 
     Raises:
-        ImageReadError: the bytes are empty, cut short, no image, or have too many pixels or some that are not integers.
+        ImageReadError: the bytes are empty, cut short, no image, or have too many pixels, no such page, or numbers of
+            which none is known to be white.
     """
     if not data:
         raise ImageReadError(f'cannot read {name}: the file is empty')
     try:
-        pixels, metadata, pages, page = with_own_error(_decode, data, max_pixels)
+        pixels, metadata, pages, other = with_own_error(_decode, data, max_pixels, page)
     except ImageReadError as error:
         raise ImageReadError(f'cannot read {name}: {error}') from error
     except libvips().Error as error:
         raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
-    if page:
+    if other:
         logger.warning('%s begins with a preview; the picture itself is used', name)
-    elif pages > 1:
-        logger.warning('%s has %d pages; the first is used', name, pages)
+    elif pages > 1 and page is None:
+        logger.warning('%s has %d pages; the first is used (--pages takes others)', name, pages)
     return pixels, metadata
 
 
-def _decode(data: bytes, max_pixels: int) -> tuple[np.ndarray, Metadata, int, bool]:
+def count_pages(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
+    """How many pages, or frames, the bytes of a file have; 1 for what cannot be read."""
+    try:
+        return with_own_error(lambda: _pages(_open(data, max_pixels, 0).image, data))
+    except (ImageReadError, libvips().Error):
+        return 1
+
+
+def _decode(data: bytes, max_pixels: int, page: int | None) -> tuple[np.ndarray, Metadata, int, bool]:
     """The pixels, what else there is, how many pages the file has, and whether another than the first is used."""
-    image, said, other = _open(data, max_pixels)
-    pages = image.get('n-pages') if image.get_typeof('n-pages') else 1
-    if image.format not in ('uchar', 'ushort'):
-        raise ImageReadError(f'its pixels are {_NUMBERS.get(image.format, image.format)}, not 8-bit or 16-bit integers')
+    image, said, other, layout = _open(data, max_pixels, page)
+    pages = _pages(image, data)
+    if image.format not in ('uchar', 'ushort') or (layout and layout.is_icclab):
+        image = _in_depth(image, layout)
     dpi = _read_dpi(image, data)
     image, profile, convert = _to_srgb(_upright(image))
     blobs = {'exif-data': said.exif, 'iptc-data': said.iptc}
@@ -173,33 +189,127 @@ def _rounded_to_8bit() -> np.ndarray:
     return (np.arange(65536) / 257).round().astype(np.uint8)
 
 
-def _open(data: bytes, max_pixels: int) -> tuple['pyvips.Image', TiffMetadata, bool]:
-    """Decodes a file's header; returns the image, what the file says besides, and whether it has a preview first."""
+class _Opened(NamedTuple):
+    """A file whose header is decoded.
+
+    Attributes:
+        image: its picture, or the page that was asked for.
+        said: what the file says besides.
+        other: whether the picture is not the first page.
+        layout: how the pixels of a TIFF are stored, where that is known.
+    """
+
+    image: 'pyvips.Image'
+    said: TiffMetadata
+    other: bool = False
+    layout: Layout | None = None
+
+
+def _open(data: bytes, max_pixels: int, page: int | None) -> _Opened:
+    """Decodes the header of a file, of one of its pages or, by None, of its picture."""
+    if data[:4] in _TIFF_HEADS:
+        return _open_tiff(data, max_pixels, page)
     image = open_by_vips(data, max_pixels)
     if image is None:
-        with open_by_pillow(io.BytesIO(data), max_pixels) as opened:
-            png = png_of(opened)
-        image = libvips().Image.new_from_buffer(png, '', access='sequential', fail_on='error')
-    elif image.get('vips-loader').startswith('tiff'):
-        said = tiff_metadata(data)
-        if said.is_raw:
-            raise ImageReadError('it is a raw photo (DNG), which other programs develop to a TIFF')
-        picture = _picture(data, image, max_pixels)
-        return picture, said, picture is not image
+        image = _by_pillow(data, max_pixels)
+    if page:
+        pages = _pages(image, b'')
+        if page >= pages:
+            raise ImageReadError(f'it has no page {page + 1}, but {pages}')
+        image = open_by_vips(data, max_pixels, page=page)
+        assert image is not None
     exif, iptc = (image.get(name) if image.get_typeof(name) else b'' for name in ('exif-data', 'iptc-data'))
-    return image, TiffMetadata(exif, iptc_of_photoshop(iptc), False), False
+    return _Opened(image, TiffMetadata(exif, iptc_of_photoshop(iptc), False))
 
 
-def _picture(data: bytes, first: 'pyvips.Image', max_pixels: int) -> 'pyvips.Image':
+def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
+    said, layouts = tiff_metadata(data), layouts_of(data)
+    if said.is_raw:
+        raise ImageReadError('it is a raw photo (DNG), which other programs develop to a TIFF')
+    pillow = any(layout.needs_pillow for layout in layouts)  # libvips reads the directories of all pages
+
+    def opened(number: int) -> _Opened:
+        layout = layouts[number] if number < len(layouts) else None
+        if layout is not None:
+            layout.check(pillow)
+        image = None if pillow else open_by_vips(data, max_pixels, page=number)
+        image = _by_pillow(data, max_pixels, number) if image is None else image
+        return _Opened(image, said, number != 0, layout)
+
+    first = opened(0)
+    pages = _pages(first.image, data)
+    if page is None:
+        return _picture(
+            first, [partial(opened, number) for number in range(1, min(pages, MOST_PAGES))], data, max_pixels
+        )
+    if page >= pages:
+        raise ImageReadError(f'it has no page {page + 1}, but {pages}')
+    return opened(page)._replace(other=False) if page else first
+
+
+def _by_pillow(data: bytes, max_pixels: int, page: int = 0) -> 'pyvips.Image':
+    """A page of a file as Pillow decodes it, 8 or 16 bits."""
+    vips = libvips()
+    with open_by_pillow(io.BytesIO(data), max_pixels) as opened:
+        pages = getattr(opened, 'n_frames', 1)
+        opened.seek(page)
+        png = png_of(opened)
+    image = vips.Image.new_from_buffer(png, '', access='sequential', fail_on='error').copy()
+    image.set_type(vips.GValue.gint_type, 'n-pages', pages)
+    return image
+
+
+def _picture(first: _Opened, others: Sequence[Callable[[], _Opened]], data: bytes, max_pixels: int) -> _Opened:
     """The first page or sub-image of a TIFF that is no smaller copy of another one, by less than half its pixels."""
-    counts = {name: first.get(f'n-{name}s') if first.get_typeof(f'n-{name}s') else 0 for name in ('page', 'subifd')}
-    images = [first]
-    for name, count in counts.items():
-        for number in range(name == 'page', min(count, _MOST_PAGES)):
-            with suppress(libvips().Error):  # what is damaged is not the picture
-                images.append(open_by_vips(data, max_pixels, **{name: number}))
-    largest = max(image.width * image.height for image in images)
-    return next(image for image in images if 2 * image.width * image.height >= largest)
+
+    def sub_image(number: int) -> _Opened:
+        image = open_by_vips(data, max_pixels, subifd=number)
+        assert image is not None
+        return _Opened(image, first.said, True)
+
+    count = first.image.get('n-subifds') if first.image.get_typeof('n-subifds') else 0
+    found = [first]
+    for open_one in (*others, *(partial(sub_image, number) for number in range(min(count, MOST_PAGES)))):
+        with suppress(libvips().Error, ImageReadError):  # what is damaged is not the picture
+            found.append(open_one())
+    sizes = [each.image.width * each.image.height for each in found]
+    return next(each for each, size in zip(found, sizes, strict=True) if 2 * size >= max(sizes))
+
+
+def _pages(image: 'pyvips.Image', data: bytes) -> int:
+    """How many pages or frames a file has, of those formats that libvips takes apart; frames of an animated PNG too."""
+    loader = image.get('vips-loader')
+    if loader.startswith(_LOADERS_WITH_PAGES) or data[:4] in _TIFF_HEADS:
+        return image.get('n-pages') if image.get_typeof('n-pages') else 1
+    at = data.find(b'acTL', 0, data.find(b'IDAT')) if data.startswith(b'\x89PNG') else -1
+    return max(1, int.from_bytes(data[at + 4 : at + 8], 'big')) if at > 0 else 1
+
+
+def _in_depth(image: 'pyvips.Image', layout: Layout | None) -> 'pyvips.Image':
+    """An image of other numbers than 8 or 16 bits, or of ICC's CIELAB, with 8 or 16 bits of grey or RGB."""
+    if image.interpretation in ('lab', 'labs'):
+        return image.colourspace('rgb16')
+    vips = libvips()
+    values = image.numpy().reshape(image.height, image.width, -1)
+    if layout and layout.is_icclab:
+        top = 255 if values.dtype == np.uint8 else 65280
+        lab = values[..., :3] * (255 / top) * (100 / 255, 1, 1) - (0, 128, 128)
+        made = vips.Image.new_from_array(lab.astype(np.float32), interpretation='lab')
+        made = made.colourspace('srgb' if top == 255 else 'rgb16')
+    else:
+        if layout and layout.is_white_zero and values.dtype == np.uint32:  # libvips has turned these alone
+            values = ~values
+        scaled = to_depth(values, layout)
+        if layout and layout.is_white_zero:
+            scaled = ~scaled
+        wide, colour = scaled.dtype == np.uint16, image.bands > 2
+        names = ('srgb', 'rgb16') if colour else ('b-w', 'grey16')
+        kind = image.interpretation if image.interpretation == 'cmyk' else names[wide]
+        made = vips.Image.new_from_array(scaled, interpretation=kind)
+    made = made.copy(xres=image.xres, yres=image.yres)
+    for name in set(_CARRIED) & set(image.get_fields()):
+        made.set_type(image.get_typeof(name), name, image.get(name))
+    return made
 
 
 def png_of(image: 'Image.Image') -> bytes:
@@ -208,26 +318,39 @@ def png_of(image: 'Image.Image') -> bytes:
     Raises:
         ImageReadError: its pixels are none that a photo has, see `in_photo_mode`.
     """
-    out, known = io.BytesIO(), in_photo_mode(image)
-    known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif())
+    image.load()  # which turns a TIFF upright
+    out, known = io.BytesIO(), in_photo_mode(image, value_bits(image))
+    profile = None if image.mode == 'LAB' else image.info.get('icc_profile')
+    known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif(), icc_profile=profile)
     return out.getvalue()
 
 
-def in_photo_mode(image: 'Image.Image') -> 'Image.Image':
+def value_bits(image: 'Image.Image') -> int:
+    """How many bits the values of one of Pillow's images have in its file, where its mode does not say it."""
+    return getattr(image, 'tag_v2', {}).get(_BITS_TAG, (16,))[0]
+
+
+def in_photo_mode(image: 'Image.Image', bits: int = 16) -> 'Image.Image':
     """One of Pillow's images in a mode that a PNG has; of 16 bits if it has more than 8, which `convert` cuts off.
 
+    Args:
+        image: of any mode.
+        bits: of its values, see `value_bits`.
+
     Raises:
-        ImageReadError: its pixels are floating-point numbers, or integers outside of 0..65535.
+        ImageReadError: its pixels are floating-point numbers outside of 0..1, or integers outside of 0..65535.
     """
     from PIL import Image
 
+    if image.mode == 'I;16' and bits == _TWELVE:
+        return Image.fromarray((np.asarray(image) * (65535 / (2**_TWELVE - 1))).round().astype(np.uint16))
     if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'):
         return image
+    values = np.asarray(image)
     if image.mode == 'F':
-        raise ImageReadError('its pixels are float, not 8-bit or 16-bit integers')
+        return Image.fromarray(to_depth(values))
     if not image.mode.startswith('I'):
         return image.convert('RGB')
-    values = np.asarray(image)
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise ImageReadError(f'its pixels are {values.min()}..{values.max()}, not 8-bit or 16-bit integers')
     return Image.fromarray(values.astype(np.uint16))

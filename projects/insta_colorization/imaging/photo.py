@@ -24,6 +24,7 @@ from .codecs import (
     in_photo_mode,
     png_of,
     to_8bit,
+    value_bits,
 )
 from .decoders import MAX_PIXELS, ImageReadError, open_by_pillow
 
@@ -127,20 +128,22 @@ class Photo:
         return replace(self, pixels=pixels, alpha=alpha, is_colour=_is_colour(pixels))
 
 
-def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page: int | None = None) -> Photo:
     """Reads a photograph: JPEG, PNG, TIFF, WebP, BMP and others on the lists of `decoders`.
 
     Palettes, 1-bit, grey and CMYK files become RGB; 16 bit stays 16 bit. EXIF orientation is applied. Pixels
     under another profile than sRGB are converted to it, and back to an RGB profile on writing. Of a file with several
-    pages the first is taken, which is logged.
+    pages the first is taken unless it is a preview, which is logged. Numbers of other kinds are scaled, see
+    `tiff.to_depth`.
 
     Args:
         path: a regular file.
         max_pixels: how many pixels it may have; its header says so before anything is decoded.
+        page: another page or frame, from 0.
 
     Raises:
-        ImageReadError: the file is missing, no regular one, empty, truncated, not an image, too large, or has pixels
-            that are not integers.
+        ImageReadError: the file is missing, no regular one, empty, truncated, not an image, too large, has no such
+            page, or numbers of which none is known to be white.
     """
     path = Path(path)
     try:
@@ -148,12 +151,14 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
             data = file.read()
     except OSError as error:
         raise ImageReadError(f'cannot read {path}: {error.strerror}') from error
-    return decode_photo(data, path, max_pixels)
+    return decode_photo(data, path, max_pixels, page)
 
 
-def decode_photo(data: bytes, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Photo:
+def decode_photo(
+    data: bytes, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page: int | None = None
+) -> Photo:
     """Reads a photograph from the bytes of a file, as `read_photo` does; `path` is its name in messages."""
-    bands, metadata = decode(data, str(path), max_pixels)
+    bands, metadata = decode(data, str(path), max_pixels, page)
     return replace(Photo._from_bands(bands), metadata=metadata, path=Path(path))
 
 
@@ -204,7 +209,7 @@ def load_rgb(file: str | os.PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXE
 
     try:
         with open_by_pillow(file, max_pixels) as opened:
-            photo = in_photo_mode(ImageOps.exif_transpose(opened))
+            photo = in_photo_mode(ImageOps.exif_transpose(opened), value_bits(opened))
             if photo.mode == 'I;16':  # Pillow would cut everything above 255 off
                 photo = Image.fromarray(to_8bit(np.asarray(photo)))
             return np.array(photo.convert('RGB'))

@@ -166,11 +166,11 @@ def test_16_bits_that_only_pillow_reads_stay_16_bits(tmp_path, data):
 @pytest.mark.parametrize(
     ('data', 'found'),
     [
-        pytest.param(b'Pf 1 1 -1.0\n' + struct.pack('<f', 0.5), 'float', id='PFM'),
+        pytest.param(b'Pf 1 1 -1.0\n' + struct.pack('<f', 2.5), 'float', id='PFM'),
         pytest.param(
             encoded(Image.fromarray(np.array([[70000]], np.int32)), 'TIFF'), '(32-bit integers|70000.*)', id='int32'
         ),
-        pytest.param(encoded(Image.new('F', (1, 1), 0.5), 'TIFF'), 'float', id='TIFF'),
+        pytest.param(encoded(Image.new('F', (1, 1), 2.5), 'TIFF'), 'float', id='TIFF'),
     ],
 )
 @pytest.mark.parametrize('read', [read_photo, load_rgb])

@@ -540,8 +540,8 @@ def test_folder_is_refused(tmp_path: Path) -> None:
         read_photo(tmp_path)
 
 
-def test_floating_point_file_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / 'in.tif', np.ones((4, 4), np.float32))
+def test_floating_point_file_without_a_range_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / 'in.tif', np.full((4, 4), 2, np.float32))
     with pytest.raises(ImageReadError, match='pixels are float, not 8-bit or 16-bit'):
         read_photo(tmp_path / 'in.tif')
 

@@ -1,0 +1,192 @@
+"""What a directory of a TIFF says about its pixels, and how numbers of other kinds than 8 and 16 bits become such."""
+
+import io
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .decoders import ImageReadError
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+logger = logging.getLogger(__name__)
+
+# Pages of a file that are looked at.
+MOST_PAGES = 64
+_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _PLANES, _TILE_WIDTH, _FORMAT = (
+    256,
+    258,
+    259,
+    262,
+    277,
+    284,
+    322,
+    339,
+)
+_APART = 2
+_LOWEST, _HIGHEST = 340, 341  # SMinSampleValue, SMaxSampleValue; 280 and 281 are statistics, by TIFF 6.0
+_OLD_JPEG, _JPEG, _LZMA, _ZSTD = 6, 7, 34925, 50000
+_WHITE_IS_ZERO, _YCBCR, _CIELAB, _ICCLAB = 0, 6, 8, 9
+_COMPLEX = (5, 6)
+# Values that are brought to 16 bits at a time: what they become in between takes four times their memory.
+_AT_ONCE = 2**22
+_HOW = 'convert it, as with `magick IN -depth 16 OUT.tif`'
+
+
+class Layout(NamedTuple):
+    """How the pixels of a page are stored, in the words of TIFF 6.0; sizes are for each band.
+
+    Attributes:
+        bits: of a value.
+        bands: how many there are.
+        kind: 1 unsigned, 2 signed, 3 floating point, 5 and 6 complex.
+        compression: of its strips or tiles.
+        photometric: what the values mean.
+        tiles_of_planes: whether each band has tiles of its own.
+        lowest: the value that is black; None where the file does not say.
+        highest: the value that is white; None where the file does not say.
+    """
+
+    bits: int
+    bands: int
+    kind: int
+    compression: int
+    photometric: int
+    tiles_of_planes: bool
+    lowest: float | None
+    highest: float | None
+
+    @property
+    def is_white_zero(self) -> bool:
+        """Whether 0 is white."""
+        return self.photometric == _WHITE_IS_ZERO
+
+    @property
+    def is_cielab(self) -> bool:
+        """Whether the values are CIELAB with signed a and b."""
+        return self.photometric == _CIELAB
+
+    @property
+    def is_icclab(self) -> bool:
+        """Whether the values are CIELAB with a and b above an offset."""
+        return self.photometric == _ICCLAB
+
+    @property
+    def needs_pillow(self) -> bool:
+        """Whether libvips reads such pages not at all or wrong, where Pillow reads them."""
+        return (
+            self.compression in (_OLD_JPEG, _LZMA, _ZSTD)
+            or self.tiles_of_planes
+            or (self.photometric == _YCBCR and self.compression != _JPEG)
+            or (self.is_cielab and self.bits == 8)
+            or self.bits == 12
+        )
+
+    def check(self, pillow: bool) -> None:
+        """Raises `ImageReadError` with the way out for a page that would come out wrong, or not at all.
+
+        Args:
+            pillow: whether Pillow reads it, which has 8 bits of colours.
+        """
+        if self.kind in _COMPLEX:
+            raise ImageReadError('its pixels are complex numbers, of which none is a lightness')
+        if self.bits not in (1, 2, 4, 8, 12, 16, 32):
+            raise ImageReadError(f'its values have {self.bits} bits, not 8 or 16; {_HOW}')
+        if pillow and self.bands > 1 and self.bits > 8:
+            raise ImageReadError(f'its {self.bits} bits are stored in a way that is not read; {_HOW}')
+
+
+def layouts_of(tiff: bytes) -> list[Layout]:
+    """The layouts of the first pages of a TIFF file, up to one that is damaged."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    if tiff[:4] == b'MM\0+':  # a BigTIFF of this order Pillow does not know
+        return []
+    layouts: list[Layout] = []
+    try:
+        directory, file = ImageFileDirectory_v2(tiff[: 16 if tiff[2:4] == b'+\0' else 8]), io.BytesIO(tiff)
+        while directory.next and len(layouts) < MOST_PAGES:
+            file.seek(directory.next)
+            directory.load(file)
+            layouts.append(_layout(directory))
+    except Exception as error:  # Pillow's reader stumbles over damaged tags in many ways
+        logger.debug('page %d is not understood: %s', len(layouts) + 1, error)
+    return layouts
+
+
+def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
+    """The layout that a directory of Pillow's tells; raises `KeyError` for one of no image."""
+
+    def first(tag: int, default: Any) -> Any:
+        value = directory.get(tag, default)
+        return value[0] if isinstance(value, tuple) else value
+
+    bands, is_tiled = first(_BANDS, 1), bool(directory[_WIDTH]) and _TILE_WIDTH in directory
+    return Layout(
+        bits=first(_BITS, 1),
+        bands=bands,
+        kind=first(_FORMAT, 1),
+        compression=first(_COMPRESSION, 1),
+        photometric=first(_PHOTOMETRIC, 1),
+        tiles_of_planes=is_tiled and bands > 1 and first(_PLANES, 1) == _APART,
+        lowest=first(_LOWEST, None),
+        highest=first(_HIGHEST, None),
+    )
+
+
+def to_depth(values: np.ndarray, layout: Layout | None = None) -> np.ndarray:
+    """Numbers of any kind as 8 or 16 bits, from black to white.
+
+    They are scaled by the range that the file declares. Without one floating-point numbers are taken for 0..1, signed
+    integers for 0 to the largest there is, or for all there are where they use the lower half of those below 0; integers
+    of 32 bits may use but 8 or 16 of them.
+
+    Args:
+        values: (H, W, C) of any real dtype.
+        layout: of the page that they are from.
+
+    Returns:
+        (H, W, C) uint8 or uint16.
+
+    Raises:
+        ImageReadError: they lie outside, or are too few of 32 bits to tell; the message says what to do.
+    """
+    low, high = (layout.lowest, layout.highest) if layout else (None, None)
+    if low is None or high is None or not low < high:
+        low, high = _default_range(values)
+    top = 255 if values.dtype.kind in 'iu' and high - low <= 255 else 65535
+    out = np.empty(values.shape, np.uint8 if top == 255 else np.uint16)
+    factor = top / (float(high) - float(low))
+    count = max(1, values.size // _AT_ONCE)
+    for rows, given in zip(np.array_split(out, count), np.array_split(values, count), strict=True):
+        rows[...] = ((given.astype(np.float64) - low) * factor).clip(0, top).round()
+    return out
+
+
+def _default_range(values: np.ndarray) -> tuple[float, float]:
+    least, most = (float(end(values)) if values.size else 0.0 for end in (np.min, np.max))
+    if values.dtype.kind == 'f':
+        if not (least >= 0 and most <= 1):
+            raise _refusal('float', least, most, 'only 0..1 is read, or what SMinSampleValue and SMaxSampleValue say')
+        return 0, 1
+    limit = np.iinfo(values.dtype).max
+    name = '32-bit integers' if values.dtype.itemsize == 4 else 'signed integers'
+    if least < 0:
+        if least > -limit / 2:
+            raise _refusal(name, least, most, 'what is black is not declared (SMinSampleValue, SMaxSampleValue)')
+        return -limit - 1, limit
+    if values.dtype.itemsize < 4:
+        return 0, limit
+    if most <= 65535:
+        return 0, 255 if most <= 255 else 65535
+    if most < limit / 256:
+        raise _refusal(name, least, most, 'what is white is not declared (SMaxSampleValue)')
+    return 0, limit
+
+
+def _refusal(name: str, least: float, most: float, why: str) -> ImageReadError:
+    return ImageReadError(
+        f'its pixels are {name}, not 8-bit or 16-bit integers, in {least:g}..{most:g}, and {why}; scale them to 16 bits'
+    )

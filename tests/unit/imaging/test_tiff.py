@@ -1,0 +1,273 @@
+"""TIFFs that one library alone reads, or none as a photo; truth comes from tifffile, scikit-image and Pillow."""
+
+import io
+import struct
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage import img_as_ubyte, img_as_uint
+from skimage.color import lab2rgb, rgb2lab
+
+from insta_colorization.imaging.codecs import count_pages
+from insta_colorization.imaging.photo import ImageReadError, decode_photo, load_rgb
+from insta_colorization.imaging.tiff import MOST_PAGES, layouts_of
+
+pytest.importorskip('pyvips', reason='pip install "pyvips[binary]"')
+
+LOWEST, HIGHEST = 340, 341
+GREY = np.kron(np.random.default_rng(0).integers(0, 256, (4, 6)), np.ones((8, 8))).astype(np.uint8)
+COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+STEPS = np.tile(np.arange(0, 65536, 257, np.uint16), (4, 1))
+
+
+def tiff(pixels: np.ndarray, photometric: str = 'minisblack', **options: object) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, pixels, photometric=photometric, **options)
+    return out.getvalue()
+
+
+def by_pillow(image: Image.Image, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, 'TIFF', **options)
+    return out.getvalue()
+
+
+def assembled(pixels: bytes, width: int, height: int, *tags: tuple[int, int, int]) -> bytes:
+    """A little-endian TIFF of one strip, from (tag, type, value)."""
+    start = 8 + 2 + 12 * len({257, 256, 273, 278, 279, 277, *(tag for tag, _, _ in tags)}) + 4
+    own = [(256, 4, width), (257, 4, height), (273, 4, start), (278, 4, height), (279, 4, len(pixels)), (277, 3, 1)]
+    entries = sorted({tag: (tag, kind, value) for tag, kind, value in (*own, *tags)}.values())
+    directory = b''.join(struct.pack('<HHLL', tag, kind, 1, value) for tag, kind, value in entries)
+    head = b'II*\0' + struct.pack('<LH', 8, len(entries)) + directory
+    return head.ljust(start, b'\0') + pixels
+
+
+def packed(values: np.ndarray, bits: int) -> bytes:
+    """A TIFF of grey values of any number of bits, whose rows begin at bytes."""
+    rows = (''.join(f'{value:0{bits}b}' for value in row) for row in values.tolist())
+    padded = [row.ljust(-(-len(row) // 8) * 8, '0') for row in rows]
+    data = b''.join(int(row, 2).to_bytes(len(row) // 8, 'big') for row in padded)
+    return assembled(data, values.shape[1], len(values), (258, 3, bits), (259, 3, 1), (262, 3, 1))
+
+
+def old_jpeg() -> bytes:
+    """A JPEG in a TIFF as TIFF 6.0 had it, by its place and length."""
+    out = io.BytesIO()
+    Image.fromarray(COLOUR).save(out, 'JPEG', quality=95, subsampling=0)
+    data, start = out.getvalue(), 8 + 2 + 12 * 12 + 4
+    tags = [(258, 3, 8), (259, 3, 6), (262, 3, 6), (277, 3, 3), (512, 3, 1), (513, 4, start), (514, 4, len(data))]
+    return assembled(data, COLOUR.shape[1], len(COLOUR), *tags)
+
+
+PLANES = np.ascontiguousarray(COLOUR.transpose(2, 0, 1))
+VALID = {
+    'planar, tiled': tiff(PLANES, 'rgb', planarconfig='separate', tile=(16, 16)),
+    'planar, tiled, deflate': tiff(PLANES, 'rgb', planarconfig='separate', tile=(16, 16), compression='deflate'),
+    'LZMA': tiff(COLOUR, 'rgb', compression='lzma'),
+    'Zstandard': by_pillow(Image.fromarray(COLOUR), compression='zstd'),
+    'LZMA, 16-bit grey': tiff(GREY.astype(np.uint16) * 257, compression='lzma'),
+    'BigTIFF, LZMA': tiff(COLOUR, 'rgb', compression='lzma', bigtiff=True),
+}
+
+
+@pytest.mark.parametrize('kind', VALID)
+def test_pixels_are_those_of_tifffile(kind: str) -> None:
+    data = VALID[kind]
+    expected = PLANES.transpose(1, 2, 0) if 'zst' in kind.lower() else tifffile.imread(io.BytesIO(data))
+    expected = expected.transpose(1, 2, 0) if len(expected) == 3 else expected
+    photo = decode_photo(data, kind)
+    assert photo.pixels.dtype == expected.dtype
+    np.testing.assert_array_equal(photo.pixels, expected if expected.ndim == 3 else np.dstack([expected] * 3))
+
+
+@pytest.mark.parametrize(
+    ('data', 'within'),
+    [pytest.param(old_jpeg(), 3, id='old JPEG'), pytest.param(by_pillow(Image.fromarray(COLOUR).convert('YCbCr')), 3)],
+)
+def test_luminance_and_chrominance_become_rgb(data: bytes, within: int) -> None:
+    assert np.abs(decode_photo(data, 'x').pixels.astype(int) - COLOUR).max() <= within
+    assert np.abs(load_rgb(io.BytesIO(data)).astype(int) - COLOUR).max() <= within
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_what_pillow_reads_is_turned_once_and_keeps_the_rest(orientation: int) -> None:
+    plain = tiff(COLOUR, 'rgb', resolution=(300, 300), resolutionunit='INCH')
+    data = tiff(
+        COLOUR,
+        'rgb',
+        compression='lzma',
+        resolution=(300, 300),
+        resolutionunit='INCH',
+        extratags=[(274, 3, 1, orientation, True), (315, 2, 0, 'Fräulein Weber'.encode(), True)],
+    )
+    photo = decode_photo(data, 'x')
+    turned = {1: COLOUR, 3: COLOUR[::-1, ::-1], 6: np.rot90(COLOUR, -1), 8: np.rot90(COLOUR)}[orientation]
+    np.testing.assert_array_equal(photo.pixels, turned)
+    assert photo.metadata.dpi == pytest.approx(decode_photo(plain, 'x').metadata.dpi)
+    assert 'Fräulein Weber'.encode() in photo.metadata.blobs['exif-data']
+
+
+LIGHT = np.tile(np.linspace(0, 100, 51), (4, 1))
+SHIFTED = np.full_like(LIGHT, 12.0)
+LAB8 = np.dstack([(LIGHT * 2.55).round(), SHIFTED, -SHIFTED])
+LAB16 = np.dstack([(LIGHT * 655.35).round(), SHIFTED * 256, -SHIFTED * 256])
+
+
+@pytest.mark.parametrize(
+    ('data', 'within'),
+    [
+        pytest.param(tiff(LAB8.astype(np.int16).astype(np.uint8), 'cielab'), 0.6, id='CIELAB 8'),
+        pytest.param(tiff((LAB8 + np.array((0, 128, 128))).astype(np.uint8), 'icclab'), 0.6, id='ICC Lab 8'),
+        pytest.param(tiff(LAB16.astype(np.int32).astype(np.uint16), 'cielab'), 0.02, id='CIELAB 16'),
+        pytest.param(
+            tiff((LAB16 * (65280 / 65535, 1, 1) + (0, 32768, 32768)).astype(np.uint16), 'icclab'), 0.02, id='ICC Lab 16'
+        ),
+        pytest.param(tiff(np.dstack([LIGHT, SHIFTED, -SHIFTED]).astype(np.float32), 'cielab'), 0.02, id='CIELAB float'),
+    ],
+)
+def test_lightness_of_cielab_is_that_of_scikit_image(data: bytes, within: float) -> None:
+    """Where sRGB has the colour; 8 bits of RGB are half a level away."""
+    photo = decode_photo(data, 'x')
+    assert photo.pixels.dtype == (np.uint8 if within > 0.1 else np.uint16)
+    with warnings.catch_warnings(action='ignore'):
+        rgb = lab2rgb(np.dstack([LIGHT, SHIFTED, -SHIFTED]))
+    found = rgb2lab(photo.pixels / np.iinfo(photo.pixels.dtype).max)
+    inside = ((rgb > 0.002) & (rgb < 0.998)).all(axis=-1)
+    assert inside.sum() > 100
+    np.testing.assert_allclose(found[inside][:, 0], rgb2lab(rgb)[inside][:, 0], atol=within)
+    np.testing.assert_allclose(found[inside][:, 1:], np.full((inside.sum(), 2), (12, -12)), atol=2)
+
+
+@pytest.mark.parametrize('white_is_zero', [False, True])
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        pytest.param(np.arange(128, dtype=np.int8)[None], img_as_ubyte, id='int8'),
+        pytest.param((STEPS // 2).astype(np.int16), img_as_uint, id='int16'),
+        pytest.param(STEPS / np.float32(65535), img_as_uint, id='float32'),
+        pytest.param(
+            (STEPS / np.float32(65535)).astype(np.float16),
+            lambda values: img_as_uint(values.astype(float)),
+            id='float16',
+        ),
+        pytest.param(STEPS.astype(np.uint32) * 65537, img_as_uint, id='uint32'),
+        pytest.param((STEPS.astype(np.uint32) * 32768).astype(np.int32), img_as_uint, id='int32'),
+        pytest.param(STEPS.astype(np.uint32), lambda values: values.astype(np.uint16), id='16 bits in uint32'),
+        pytest.param(GREY.astype(np.int32), lambda values: values.astype(np.uint8), id='8 bits in int32'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:Possible precision loss')
+def test_other_numbers_are_scaled_as_scikit_image_scales_them(values, expected, white_is_zero: bool) -> None:
+    data = tiff(values, 'miniswhite' if white_is_zero else 'minisblack')
+    wanted = expected(values)
+    wanted = ~wanted if white_is_zero else wanted
+    photo = decode_photo(data, 'x')
+    assert photo.pixels.dtype == wanted.dtype
+    assert np.abs(photo.pixels[..., 0].astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize(('dtype', 'kind'), [(np.float32, 'f'), (np.int16, 'h'), (np.uint32, 'I')])
+def test_a_declared_range_is_followed(dtype: type, kind: str, order: str) -> None:
+    low, high = 100, 1100
+    values = np.linspace(low, high, 60).round().astype(dtype).reshape(3, 20)
+    tags = [(LOWEST, kind, 1, low, True), (HIGHEST, kind, 1, high, True)]
+    photo = decode_photo(tiff(values, extratags=tags, byteorder=order), 'x')
+    expected = (values.astype(float) - low) / (high - low) * 65535
+    np.testing.assert_allclose(photo.pixels[..., 2], expected, atol=0.51)
+
+
+def test_signed_values_on_both_sides_of_0_are_scaled_by_all_there_are() -> None:
+    values = (STEPS.astype(int) - 32768).astype(np.int16)
+    np.testing.assert_array_equal(decode_photo(tiff(values), 'x').pixels[..., 0], STEPS)
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        (np.array([[0, 255]], np.float32), r'float, not .*, in 0\.\.255, and only 0\.\.1 is read, .* scale them'),
+        (np.array([[0, np.nan]], np.float32), r'float, not .*, in nan\.\.nan'),
+        (np.array([[-5, 3000]], np.int16), r'signed integers, not .*, in -5\.\.3000, and what is black'),
+        (np.array([[0, 70000]], np.uint32), r'32-bit integers, not .*, in 0\.\.70000, and what is white'),
+        (np.array([[0, 1]], np.float64), r'64 bits, not 8 or 16; convert it, as with `magick'),
+        (np.array([[0, 1j]], np.complex64), 'complex numbers'),
+    ],
+)
+def test_numbers_of_which_none_is_known_to_be_white_are_refused(values: np.ndarray, message: str) -> None:
+    with pytest.raises(ImageReadError, match=message):
+        decode_photo(tiff(values), 'x')
+
+
+@pytest.mark.parametrize('options', [{'compression': 'lzma'}, {'planarconfig': 'separate', 'tile': (16, 16)}], ids=str)
+def test_16_bits_that_pillow_would_halve_are_refused(options: dict) -> None:
+    pixels = COLOUR.astype(np.uint16) * 257
+    pixels = pixels.transpose(2, 0, 1).copy() if 'tile' in options else pixels
+    with pytest.raises(ImageReadError, match='16 bits are stored in a way that is not read; convert it'):
+        decode_photo(tiff(pixels, 'rgb', **options), 'x')
+
+
+def test_12_bits_become_16() -> None:
+    values = np.tile(np.arange(0, 4096, 13), (2, 1))
+    expected = values * (65535 / 4095)
+    np.testing.assert_allclose(decode_photo(packed(values, 12), 'x').pixels[..., 0], expected, atol=0.5)
+    np.testing.assert_allclose(load_rgb(io.BytesIO(packed(values, 12)))[..., 0], expected / 257, atol=1)
+
+
+@pytest.mark.parametrize('bits', [10, 14, 24])
+def test_odd_numbers_of_bits_are_refused_in_words(bits: int) -> None:
+    with pytest.raises(ImageReadError, match=f'its values have {bits} bits, not 8 or 16; convert it'):
+        decode_photo(packed(np.arange(16).reshape(2, 8), bits), 'x')
+
+
+def test_a_preview_that_only_pillow_reads_is_passed_over() -> None:
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as file:
+        file.write(COLOUR[::4, ::4], photometric='rgb', compression='lzma', metadata=None)
+        file.write(COLOUR, photometric='rgb', metadata=None)
+    np.testing.assert_array_equal(decode_photo(out.getvalue(), 'x').pixels, COLOUR)
+
+
+def test_any_page_can_be_asked_for() -> None:
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as file:
+        for number, compression in enumerate([None, 'lzma', None]):
+            file.write(COLOUR // (number + 1), photometric='rgb', compression=compression, metadata=None)
+    assert count_pages(out.getvalue()) == 3
+    for number in range(3):
+        np.testing.assert_array_equal(decode_photo(out.getvalue(), 'x', page=number).pixels, COLOUR // (number + 1))
+    with pytest.raises(ImageReadError, match='it has no page 4, but 3'):
+        decode_photo(out.getvalue(), 'x', page=3)
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'WEBP'])
+def test_frames_are_pages(kind: str) -> None:
+    out, frames = io.BytesIO(), [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], lossless=True)
+    assert count_pages(out.getvalue()) == 2
+    assert decode_photo(out.getvalue(), 'x', page=1).pixels[4, 4].argmax() == 2
+
+
+def test_an_animated_png_is_said_to_be_one(caplog) -> None:
+    out = io.BytesIO()
+    Image.new('L', (8, 8)).save(out, 'PNG', save_all=True, append_images=[Image.new('L', (8, 8), 200)])
+    decode_photo(out.getvalue(), 'x.png')
+    assert 'x.png has 2 pages; the first is used' in caplog.text
+
+
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF data')
+@pytest.mark.parametrize('data', [b'II*\0', b'II*\0\xff\xff\0\0', b'II*\0\x08\0\0\0\xff\xff\x01', b'MM\0+' + bytes(12)])
+def test_a_damaged_directory_has_no_layout(data: bytes) -> None:
+    assert layouts_of(data) == []
+    assert count_pages(data) == 1
+
+
+def test_directories_in_a_circle_end() -> None:
+    data = bytearray(tiff(COLOUR, 'rgb', metadata=None))
+    at = int.from_bytes(data[4:8], 'little')
+    after = at + 2 + 12 * int.from_bytes(data[at : at + 2], 'little')
+    data[after : after + 4] = data[4:8]
+    assert len(layouts_of(bytes(data))) == MOST_PAGES
+    np.testing.assert_array_equal(decode_photo(bytes(data), 'x').pixels, COLOUR)
