@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f'--cfg-options needs the config that it changes, but got {", ".join(args.cfg_options)} alone')
     config = load_config(args.config, args.cfg_options) if args.cfg_options else args.config
     predictor = Predictor(config, args.checkpoint, **built)
-    jobs = plan(args.img, args.out_dir, args.recursive, args.suffix)
+    jobs = plan(args.img, args.out_dir, args.recursive, args.suffix, args.pages)
     with progress_bar() as tell:
         outcomes = color_album(
             predictor, jobs, results, colour, pace, 'collect', tell, False, hints, maps, captions, edits

@@ -1,5 +1,6 @@
 """Many photos to results: those that have one already are skipped, the others go through the pipeline."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from .jobs import Job
 from .pipeline import Failures, Prepared, Steps, convey
 from .predictor import Predictor
 from .results import ResultWriter, make_folder
+
+logger = logging.getLogger(__name__)
 
 OnError = Literal['raise', 'collect']
 
@@ -115,7 +118,14 @@ def color_album(
     if detect and jobs:
         # One that looks boxes up is told all photos, so that it can say if none is there.
         getattr(predictor.detector, 'check', lambda names: None)(names)
-    writer = ResultWriter(results.show_instances, results.save_json, results.save_map, results.show_map)
+    writer = ResultWriter(
+        results.show_instances,
+        results.save_json,
+        results.save_map,
+        results.show_map,
+        results.quality,
+        results.keep_times,
+    )
 
     def read(job: Job, _: None) -> Photo:
         return predictor.read(job.source, job.name)
@@ -153,6 +163,7 @@ def color_album(
 
     failures = Failures(collect=on_error == 'collect')
     done: dict[Job, Outcome] = {}
+    outdated: list[Job] = []
 
     def missing(job: Job) -> bool:
         # An empty one is what a disk without power left of a result.
@@ -161,6 +172,8 @@ def color_album(
         with failures.of(job):
             require_end(job.target)
             done[job] = Outcome(_record(job, 'skipped'))
+            if job.file is not None and job.file.stat().st_mtime_ns > job.target.stat().st_mtime_ns:
+                outdated.append(job)
         return False
 
     steps = Steps(read, find, pack, color, finish)
@@ -170,6 +183,12 @@ def color_album(
     for job, reason in failures.reasons.items():
         done[job] = Outcome(_record(job, 'failed') | {'reason': reason})
     on_progress(len(done), len(jobs))
+    if outdated:
+        logger.warning(
+            '%d results are older than their photos, %s first; --overwrite makes them again',
+            len(outdated),
+            outdated[0].name,
+        )
     return [done[job] for job in jobs]
 
 

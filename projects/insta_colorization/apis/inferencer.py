@@ -158,7 +158,8 @@ class ColorizationInferencer(BaseInferencer):
         """
         options |= {'batch_size': batch_size, 'out_dir': out_dir}
         results, colour, pace = _grouped(options, ResultOptions, ColourOptions, PaceOptions)
-        jobs = self._inputs_to_list(inputs, out_dir=out_dir, recursive=results.recursive, suffix=results.suffix)
+        where = {'recursive': results.recursive, 'suffix': results.suffix, 'pages': results.pages}
+        jobs = self._inputs_to_list(inputs, out_dir=out_dir, **where)
         wishes = None if hints is None else HintFile(hints)
         if caption is not None and captions is not None:
             raise ValueError(f'caption {caption!r} and the file of captions {captions} exclude each other')

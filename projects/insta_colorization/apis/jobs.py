@@ -1,6 +1,7 @@
 """Which photos a run colours and under which names their results go."""
 
 import glob
+import logging
 import os
 import re
 from collections import Counter
@@ -14,18 +15,23 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from insta_colorization.fileio.download import download
+from insta_colorization.fileio.files import files_below, identity_of
 from insta_colorization.imaging.maps import MAP_SUFFIX
 from insta_colorization.imaging.photo import (
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
     ImageReadError,
+    Page,
     Photo,
     Source,
     as_photo,
+    count_pages,
     decode_photo,
-    photos_below,
+    is_shown,
 )
 from insta_colorization.utils.options import InputOptions, ResultOptions
+
+logger = logging.getLogger(__name__)
 
 URL_SCHEMES = ('http://', 'https://')
 OWN_SUFFIX = 'same'
@@ -37,6 +43,8 @@ _MAX_BYTES = 2**29
 _MAX_SECONDS = 300
 # A file system takes 255 bytes, of which a result needs some for its suffixes.
 _LONGEST_NAME = 200
+# Suffixes of files that are no photos, in the message about them.
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +52,19 @@ class Job:
     """One photo to colour.
 
     Attributes:
-        source: its file, its URL, or its pixels, for `load`.
+        source: its file, a page of it, its URL, or its pixels, for `load`.
         target: the file to write, or None.
         name: what messages and records call it.
     """
 
-    source: Path | str | np.ndarray
+    source: Path | Page | str | np.ndarray
     target: Path | None
     name: str
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it comes from; None if it comes from none here."""
+        return _file_of(self.source)
 
 
 def load(source: Source, max_pixels: int = InputOptions.max_pixels) -> Photo:
@@ -69,7 +82,7 @@ def load(source: Source, max_pixels: int = InputOptions.max_pixels) -> Photo:
 class _Found(NamedTuple):
     """A photo before it has a target: its source, its name in messages, its path below the folder it was found in."""
 
-    source: Path | str | np.ndarray
+    source: Path | Page | str | np.ndarray
     name: str
     relative: Path
 
@@ -79,6 +92,7 @@ def plan(
     out_dir: str | os.PathLike[str] | None = None,
     recursive: bool = False,
     suffix: str = ResultOptions.suffix,
+    pages: str = ResultOptions.pages,
 ) -> list[Job]:
     """Lists the photos behind the inputs, folders in numeric order, and gives each result its own name.
 
@@ -90,6 +104,7 @@ def plan(
         out_dir: folder of the results; None when nothing is written.
         recursive: whether folders are searched to their depths; the results mirror their sub-folders.
         suffix: of the results; 'same' keeps each photo's own where that can be written and is '.png' elsewhere.
+        pages: 'first', 'all' or a number from 1: which pages of files have a job; an address has but its first.
 
     Returns:
         One job a photo; a file that is named twice is done once. `<stem><suffix>` is the result's name; photos that
@@ -107,12 +122,34 @@ def plan(
         for photo in _find(item, index, recursive, results):
             key = os.path.abspath(photo.name) if isinstance(photo.source, Path) else photo.name
             found.setdefault(key, photo)
-    photos = list(found.values())
+    photos = [page for photo in found.values() for page in _pages_of(photo, pages)]
     if results is None:
         return [Job(photo.source, None, photo.name) for photo in photos]
     targets = [results / name for name in _distinct([photo.relative for photo in photos], suffix)]
     _require_other_files(photos, targets)
     return [Job(photo.source, target, photo.name) for photo, target in zip(photos, targets, strict=True)]
+
+
+def _pages_of(photo: _Found, pages: str) -> list[_Found]:
+    """The pages of a photo that are to be coloured, each as a photo; the file itself where it has but one."""
+    if pages == ResultOptions.pages or not isinstance(photo.source, Path):
+        return [photo]
+    count = count_pages(photo.source) if pages == 'all' else 0
+    if count == 1:
+        return [photo]
+    name = photo.relative
+    return [
+        _Found(
+            Page(photo.source, number - 1),
+            f'{photo.name} (page {number})',
+            name.with_name(f'{name.stem}_page{number}{name.suffix}'),
+        )
+        for number in (range(1, count + 1) if count else [int(pages)])
+    ]
+
+
+def _file_of(source: Path | Page | str | np.ndarray) -> Path | None:
+    return source.file if isinstance(source, Page) else source if isinstance(source, Path) else None
 
 
 def checked_suffix(suffix: str) -> str:
@@ -182,36 +219,40 @@ def _expand(path: Path, recursive: bool, results: Path | None) -> list[tuple[Pat
         return [(path, Path(path.name))]
     if not glob.has_magic(str(path)):
         raise FileNotFoundError(f'{path} does not exist')
-    matches = (Path(match) for match in glob.glob(str(path), recursive=True))
+    # A folder may be called like a pattern.
+    fixed = next(parent for parent in path.parents if parent.is_dir() or not glob.has_magic(str(parent)))
+    matches = (fixed / match for match in glob.glob(str(path.relative_to(fixed)), root_dir=fixed, recursive=True))
     photos = sorted((match for match in matches if match.is_file()), key=natural_key)
     if not photos:
         raise FileNotFoundError(f'no file matches the pattern {path}')
-    fixed = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
     return [(photo, photo.relative_to(fixed) if recursive else Path(photo.name)) for photo in photos]
 
 
 def _photos_in(folder: Path, recursive: bool, results: Path | None) -> list[Path]:
     """A folder's photos in numeric order."""
-    own = None if results is None else _identity(results)
-    if own is not None and own == _identity(folder):
+    own = None if results is None else identity_of(results)
+    if own is not None and own == identity_of(folder):
         raise ValueError(
             f'the results would lie among the photos of {folder}, where the next run would take them for photos; '
             'choose another output folder'
         )
-    photos = photos_below(folder, recursive)
+    files = (path for path in files_below(folder, recursive) if is_shown(path.relative_to(folder)))
     if recursive and own is not None:
-        inner = cache(lambda relative: _identity(folder / relative))
-        photos = (path for path in photos if own not in map(inner, path.relative_to(folder).parents))
+        inner = cache(lambda relative: identity_of(folder / relative))
+        files = (path for path in files if own not in map(inner, path.relative_to(folder).parents))
+    photos, others = [], Counter[str]()
+    for path in files:
+        if path.suffix.lower() in READABLE_SUFFIXES:
+            photos.append(path)
+        else:
+            others[path.suffix.lower() or 'without a suffix'] += 1
+    if others and photos:
+        logger.info(
+            '%s: left out %s',
+            folder,
+            ', '.join(f'{count} {suffix}' for suffix, count in others.most_common(_MOST_NAMED)),
+        )
     return sorted(photos, key=natural_key)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What the file system calls a file or folder, whatever its path, mounts and links; None where nothing is."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
@@ -235,10 +276,11 @@ def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
 
 
 def _require_other_files(photos: Sequence[_Found], targets: Sequence[Path]) -> None:
-    sources = {_identity(photo.source) for photo in photos if isinstance(photo.source, Path)} - {None}
+    files = filter(None, (_file_of(photo.source) for photo in photos))
+    sources = {identity_of(file) for file in files} - {None}
     for photo, target in zip(photos, targets, strict=True):
         for file in (target, *(target.with_name(target.name + ending) for ending in SIDE_FILES)):
-            if _identity(file) in sources:
+            if identity_of(file) in sources:
                 raise ValueError(
                     f'the result of {photo.name} would replace the photo {file}; choose another output folder or format'
                 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from insta_colorization.fileio import files
 from insta_colorization.imaging.maps import MAP_SUFFIX, write_map
-from insta_colorization.imaging.photo import Photo, write_photo
+from insta_colorization.imaging.photo import QUALITY, Photo, write_photo
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.utils.errors import as_unicode
 from insta_colorization.visualization.sheets import fusion_sheet, map_sheet, sheet
@@ -27,12 +28,16 @@ class ResultWriter:
         save_json: whether to write size, network, boxes and scores as `<result>.json`.
         save_map: whether to write the classes that colours follow as `<result>.map.png`, see `write_map`.
         show_map: whether to write a sheet (grey | classes | result) as `<result>.classes.png`.
+        quality: of JPEG and WebP, 1 to 100.
+        keep_times: whether a result has the times of its photo's file.
     """
 
     show_instances: bool = False
     save_json: bool = False
     save_map: bool = False
     show_map: bool = False
+    quality: int = QUALITY
+    keep_times: bool = False
 
     def write(self, prediction: Prediction, target: Path) -> dict[str, Any]:
         """Writes a photo and what belongs to it; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
@@ -54,7 +59,11 @@ class ResultWriter:
             told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')}
             files.write_whole((json.dumps(told, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
         # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
-        write_photo(prediction.photo, target)
+        write_photo(prediction.photo, target, self.quality)
+        if self.keep_times and prediction.source.path is not None:
+            with suppress(OSError):  # of an address there is no file
+                times = prediction.source.path.stat()
+                os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
         return record
 
     def _sheets(self, prediction: Prediction) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import re
 import stat
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -83,6 +84,51 @@ def sweep(folder: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - part.stat().st_mtime > _SECONDS_TO_LOCK:
                 part.unlink()
+
+
+def files_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
+    """What is in a folder and is none, in no order; linked folders are searched once, after those beside them.
+
+    Args:
+        folder: where to look; those below it that cannot be entered are passed over.
+        recursive: whether to look into its sub-folders.
+
+    Raises:
+        OSError: the folder itself cannot be listed.
+    """
+    seen, waiting = set(), [folder]
+    while waiting:
+        links: list[Path] = []
+        for top in waiting:
+            for place, names, files in os.walk(top, onerror=_raise_for(folder)):
+                identity = identity_of(Path(place))
+                if identity in seen:
+                    names.clear()
+                    continue
+                seen.add(identity)
+                here = Path(place)
+                links += (here / name for name in sorted(names) if (here / name).is_symlink())
+                yield from (here / name for name in files)
+                if not recursive:
+                    return
+        waiting = links
+
+
+def _raise_for(folder: Path) -> Callable[[OSError], None]:
+    def passed_over(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise error
+
+    return passed_over
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """What the file system calls a file or folder, whatever its path, mounts and links; None where nothing is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def disk_is_full(error: BaseException | None) -> bool:

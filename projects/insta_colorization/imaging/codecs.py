@@ -28,18 +28,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WRITABLE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.webp')
-READABLE_SUFFIXES = (*WRITABLE_SUFFIXES, '.bmp')
+READABLE_SUFFIXES = (
+    *(*WRITABLE_SUFFIXES, '.bmp', '.jfif', '.jpe', '.jp2', '.j2k', '.avif', '.gif', '.pbm', '.pgm', '.ppm', '.pnm'),
+    *('.tga', '.pcx', '.sgi', '.psd', '.qoi', '.dib', '.apng'),
+)
 
+# Of JPEG and WebP.
+QUALITY = 95
 # Chroma is the product here, so JPEG keeps it at full resolution. An archive's reader may be old: deflate, no tiles.
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     '.png': {'compression': 6, 'filter': 'sub'},
-    '.jpg': {'Q': 95, 'subsample_mode': 'off', 'optimize_coding': True},
-    '.jpeg': {'Q': 95, 'subsample_mode': 'off', 'optimize_coding': True},
+    '.jpg': {'subsample_mode': 'off', 'optimize_coding': True},
+    '.jpeg': {'subsample_mode': 'off', 'optimize_coding': True},
     '.tif': {'compression': 'deflate', 'predictor': 'horizontal'},
     '.tiff': {'compression': 'deflate', 'predictor': 'horizontal'},
-    '.webp': {'Q': 95},
+    '.webp': {},
 }
 _16BIT_SUFFIXES = ('.png', '.tif', '.tiff')
+_LOSSY_SUFFIXES = ('.jpg', '.jpeg', '.webp')
 _OPAQUE_SUFFIXES = ('.jpg', '.jpeg')
 
 _MM_PER_INCH = 25.4
@@ -108,7 +114,7 @@ def decode(
     return pixels, metadata
 
 
-def count_pages(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
+def pages_in(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
     """How many pages, or frames, the bytes of a file have; 1 for what cannot be read."""
     try:
         return with_own_error(lambda: _pages(_open(data, max_pixels, 0).image, data))
@@ -132,7 +138,9 @@ def _decode(data: bytes, max_pixels: int, page: int | None) -> tuple[np.ndarray,
     return pixels, Metadata(profile, convert, kept, dpi), pages, other
 
 
-def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str) -> bytes:
+def encode(
+    pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suffix: str, quality: int = QUALITY
+) -> bytes:
     """The bytes of a file; JPEG and WebP round to 8 bits, JPEG leaves alpha out.
 
     Args:
@@ -140,6 +148,7 @@ def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suf
         alpha: (H, W) of the same dtype, or None.
         metadata: what is embedded besides.
         suffix: one of `WRITABLE_SUFFIXES`.
+        quality: of JPEG and WebP, 1 to 100.
 
     Raises:
         ImageWriteError: the format cannot hold the photo.
@@ -149,16 +158,16 @@ def encode(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, suf
     if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
         pixels = np.dstack([pixels, alpha])
     try:
-        return with_own_error(_encode, pixels, metadata, suffix)
+        return with_own_error(_encode, pixels, metadata, suffix, quality)
     except libvips().Error as error:
         if not metadata.profile:
             raise ImageWriteError(reason_of(error)) from error
-        data = encode(pixels, alpha, replace(metadata, profile=None, convert=False), suffix)
+        data = encode(pixels, alpha, replace(metadata, profile=None, convert=False), suffix, quality)
         logger.warning('the profile is left out, which cannot be written: %s', reason_of(error))
         return data
 
 
-def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str) -> bytes:
+def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str, quality: int) -> bytes:
     vips = libvips()
     image = vips.Image.new_from_array(pixels, interpretation='rgb16' if pixels.dtype == np.uint16 else 'srgb')
     if metadata.profile and metadata.convert:
@@ -175,7 +184,8 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str) -> bytes:
     image.set_type(vips.GValue.gint_type, 'orientation', 1)
     if image.get_typeof('jpeg-thumbnail-data'):
         image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
-    data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
+    chosen = {'Q': quality} if suffix in _LOSSY_SUFFIXES else {}
+    data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix], **chosen)
     return with_metadata(data, blobs.get('exif-data', b''), iptc) if suffix in ('.tif', '.tiff') else data
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 
 import numpy as np
 
-from insta_colorization.fileio.files import open_regular, write_whole
+from insta_colorization.fileio.files import files_below, open_regular, write_whole
 
 from .codecs import (
+    QUALITY,
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
     ImageWriteError,
@@ -22,6 +23,7 @@ from .codecs import (
     decode,
     encode,
     in_photo_mode,
+    pages_in,
     png_of,
     to_8bit,
     value_bits,
@@ -31,22 +33,43 @@ from .decoders import MAX_PIXELS, ImageReadError, open_by_pillow
 if TYPE_CHECKING:
     from PIL import Image
 
-Source = Union[str, os.PathLike[str], bytes, np.ndarray, 'Image.Image', 'Photo']
+Source = Union[str, os.PathLike[str], bytes, np.ndarray, 'Image.Image', 'Page', 'Photo']
 
 _COLOUR_SPREAD = 0.02
+# Synology, QNAP, zip files of a Mac, Windows.
+_SERVICE_FOLDERS = {'@eadir', '#recycle', '@recycle', '@recently-snapshot', '__macosx', '$recycle.bin', 'lost+found'}
 
 
 def is_photo_name(path: PurePath) -> bool:
-    """Whether a path below some folder is that of a photo: hidden ones (the `._*` that a Mac adds) are none."""
+    """Whether a path below some folder is that of a photo, see `is_shown`."""
+    return path.suffix.lower() in READABLE_SUFFIXES and is_shown(path)
+
+
+def is_shown(path: PurePath) -> bool:
+    """Whether a path below some folder is one that people see there.
+
+    Hidden files (the `._*` that a Mac adds) are none, nor are thumbnails and waste baskets of servers.
+    """
     hidden = any(part.startswith('.') and part != '..' for part in path.parts)
-    return path.suffix.lower() in READABLE_SUFFIXES and not hidden
+    return not hidden and _SERVICE_FOLDERS.isdisjoint(part.lower() for part in path.parts)
 
 
 def photos_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
-    """The files in a folder whose names below it are those of photos, in no order."""
-    candidates = folder.rglob('*') if recursive else folder.iterdir()
-    # Unlike `Path.is_dir`, this one lets a link through that leads nowhere: it fails by itself when it is read.
-    return (path for path in candidates if is_photo_name(path.relative_to(folder)) and not os.path.isdir(path))
+    """The files in a folder whose names below it are those of photos, in no order; see `files_below`."""
+    return (path for path in files_below(folder, recursive) if is_photo_name(path.relative_to(folder)))
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a file.
+
+    Attributes:
+        file: the file.
+        number: of the page or frame, from 0.
+    """
+
+    file: Path
+    number: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +177,15 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page:
     return decode_photo(data, path, max_pixels, page)
 
 
+def count_pages(path: Path) -> int:
+    """How many pages, or frames, a file has; 1 for what cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return pages_in(file.read())
+    except OSError:
+        return 1
+
+
 def decode_photo(
     data: bytes, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page: int | None = None
 ) -> Photo:
@@ -163,7 +195,7 @@ def decode_photo(
 
 
 def as_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Photo:
-    """A photograph from a path, the bytes of a file, an array (see `Photo.from_array`) or one of Pillow's images.
+    """A photograph from a path, a page, the bytes of a file, an array (`Photo.from_array`) or one of Pillow's images.
 
     Args:
         source: any of these, or a photograph.
@@ -178,6 +210,8 @@ def as_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Photo:
 
     if isinstance(source, Photo):
         return source
+    if isinstance(source, Page):
+        return read_photo(source.file, max_pixels, source.number)
     if isinstance(source, np.ndarray):
         return Photo.from_array(source)
     if isinstance(source, bytes):
@@ -217,7 +251,7 @@ def load_rgb(file: str | os.PathLike[str] | BinaryIO, max_pixels: int = MAX_PIXE
         raise ImageReadError(f'cannot read {file}: {error}') from error
 
 
-def encode_photo(photo: Photo | np.ndarray, suffix: str) -> bytes:
+def encode_photo(photo: Photo | np.ndarray, suffix: str, quality: int = QUALITY) -> bytes:
     """The bytes of a PNG, JPEG, TIFF or WebP file of a photograph, with the metadata it came with.
 
     JPEG and WebP have 8 bits: 16-bit pixels are rounded. JPEG has no alpha: it is left out.
@@ -225,6 +259,7 @@ def encode_photo(photo: Photo | np.ndarray, suffix: str) -> bytes:
     Args:
         photo: the photograph, or an array as `Photo.from_array` takes it.
         suffix: one of `WRITABLE_SUFFIXES`, in any case.
+        quality: of JPEG and WebP, 1 to 100.
 
     Raises:
         ValueError: another suffix, or an array that is no photo.
@@ -233,10 +268,10 @@ def encode_photo(photo: Photo | np.ndarray, suffix: str) -> bytes:
     if suffix.lower() not in WRITABLE_SUFFIXES:
         raise ValueError(f'the suffix of a photo must be one of {", ".join(WRITABLE_SUFFIXES)}, but got {suffix!r}')
     photo = photo if isinstance(photo, Photo) else Photo.from_array(photo)
-    return encode(photo.pixels, photo.alpha, photo.metadata, suffix.lower())
+    return encode(photo.pixels, photo.alpha, photo.metadata, suffix.lower(), quality)
 
 
-def write_photo(photo: Photo | np.ndarray, path: str | os.PathLike[str]) -> None:
+def write_photo(photo: Photo | np.ndarray, path: str | os.PathLike[str], quality: int = QUALITY) -> None:
     """Writes a photograph in the format of the path's suffix, see `encode_photo`.
 
     The file appears whole or not at all, and an existing one is replaced.
@@ -249,7 +284,7 @@ def write_photo(photo: Photo | np.ndarray, path: str | os.PathLike[str]) -> None
     if path.suffix.lower() not in WRITABLE_SUFFIXES:
         raise ValueError(f'cannot write {path}: its suffix must be one of {", ".join(WRITABLE_SUFFIXES)}')
     try:
-        write_whole(encode_photo(photo, path.suffix), path)
+        write_whole(encode_photo(photo, path.suffix, quality), path)
     except OSError as error:
         raise ImageWriteError(f'cannot write {path}: {error.strerror or error}') from error
 

@@ -140,8 +140,8 @@ def to_depth(values: np.ndarray, layout: Layout | None = None) -> np.ndarray:
     """Numbers of any kind as 8 or 16 bits, from black to white.
 
     They are scaled by the range that the file declares. Without one floating-point numbers are taken for 0..1, signed
-    integers for 0 to the largest there is, or for all there are where they use the lower half of those below 0; integers
-    of 32 bits may use but 8 or 16 of them.
+    integers for 0 to the largest there is, or for all there are where they use the lower half of those below 0. Of
+    integers of 32 bits but 8 or 16 may be used.
 
     Args:
         values: (H, W, C) of any real dtype.

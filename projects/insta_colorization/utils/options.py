@@ -155,14 +155,27 @@ class ColourOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultOptions:
-    """What is written and where."""
+    """What is written and where.
+
+    Raises:
+        ValueError: a value is unknown or out of range.
+    """
 
     out_dir: str | os.PathLike[str] | None = option('results', 'folder of the results')
     recursive: bool = option(False, 'look into sub-folders and mirror them')
     suffix: str = option('png', "png, jpg, tif, webp, or same for each photo's own", flag='--format')
+    quality: int = option(95, 'of JPEG and WebP, 1 to 100')
+    pages: str = option('first', 'of TIFFs and animations: first, all, or the number N', metavar='PAGES')
+    keep_times: bool = option(False, "results get their photos' times of change")
     overwrite: bool = option(False, 'make results again that exist already')
     show_instances: bool = option(False, 'sheet: grey | result | boxes')
     show_fusion: tuple[str, ...] = option((), 'fusion weight maps of these layers, e.g. 3 7 10', metavar='LAYER')
     save_json: bool = option(False, 'write the instances as JSON', flag='--json')
     save_map: bool = option(False, 'write the class of each pixel, an indexed PNG')
     show_map: bool = option(False, 'sheet: grey | classes | result')
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f'quality must lie in 1..100, but got {self.quality}')
+        if self.pages not in ('first', 'all') and not (self.pages.isdecimal() and int(self.pages)):
+            raise ValueError(f"pages must be 'first', 'all' or a number from 1, but got {self.pages!r}")

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import img_as_ubyte, img_as_uint
 from skimage.color import lab2rgb, rgb2lab
 
-from insta_colorization.imaging.codecs import count_pages
+from insta_colorization.imaging.codecs import pages_in
 from insta_colorization.imaging.photo import ImageReadError, decode_photo, load_rgb
 from insta_colorization.imaging.tiff import MOST_PAGES, layouts_of
 
@@ -235,7 +235,7 @@ def test_any_page_can_be_asked_for() -> None:
     with tifffile.TiffWriter(out) as file:
         for number, compression in enumerate([None, 'lzma', None]):
             file.write(COLOUR // (number + 1), photometric='rgb', compression=compression, metadata=None)
-    assert count_pages(out.getvalue()) == 3
+    assert pages_in(out.getvalue()) == 3
     for number in range(3):
         np.testing.assert_array_equal(decode_photo(out.getvalue(), 'x', page=number).pixels, COLOUR // (number + 1))
     with pytest.raises(ImageReadError, match='it has no page 4, but 3'):
@@ -246,7 +246,7 @@ def test_any_page_can_be_asked_for() -> None:
 def test_frames_are_pages(kind: str) -> None:
     out, frames = io.BytesIO(), [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
     frames[0].save(out, kind, save_all=True, append_images=frames[1:], lossless=True)
-    assert count_pages(out.getvalue()) == 2
+    assert pages_in(out.getvalue()) == 2
     assert decode_photo(out.getvalue(), 'x', page=1).pixels[4, 4].argmax() == 2
 
 
@@ -261,7 +261,7 @@ def test_an_animated_png_is_said_to_be_one(caplog) -> None:
 @pytest.mark.parametrize('data', [b'II*\0', b'II*\0\xff\xff\0\0', b'II*\0\x08\0\0\0\xff\xff\x01', b'MM\0+' + bytes(12)])
 def test_a_damaged_directory_has_no_layout(data: bytes) -> None:
     assert layouts_of(data) == []
-    assert count_pages(data) == 1
+    assert pages_in(data) == 1
 
 
 def test_directories_in_a_circle_end() -> None:
