@@ -125,6 +125,7 @@ def color_album(
         results.show_map,
         results.quality,
         results.keep_times,
+        predictor.provenance(colour) | {'quality': results.quality} if results.save_json else {},
     )
 
     def read(job: Job, _: None) -> Photo:

@@ -1,8 +1,9 @@
 """The predictor and the album as one of MMEngine's inferencers."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from io import IOBase
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from insta_colorization.utils.options import ColourOptions, NetworkOptions, Pace
 from insta_colorization.utils.progress import progress_bar
 
 from .album import OnError, color_album
-from .jobs import Job, load, plan
+from .jobs import Job, Picture, load, plan
 from .predictor import Predictor, Weights
 
-Input = str | os.PathLike[str] | np.ndarray | Job
+Input = str | os.PathLike[str] | Picture | Job
 Inputs = Input | Sequence[Input]
 
 
@@ -65,6 +66,14 @@ class ColorizationInferencer(BaseInferencer):
         self.predictor = Predictor(model, weights, device, **options)
         super().__init__(self.predictor.config, None, str(self.predictor.device), SCOPE, show_progress)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is local to this process: a worker that is spawned makes it anew."""
+        return vars(self) | {'pipeline': None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.pipeline = self._init_pipeline(self.cfg)
+
     def _init_model(self, cfg: Config, weights: Weights | None, device: str) -> Colorizer:  # type: ignore[override]
         return self.predictor.model
 
@@ -81,9 +90,8 @@ class ColorizationInferencer(BaseInferencer):
         return load_and_pack
 
     def _inputs_to_list(self, inputs: Inputs, **where: Any) -> list[Job]:  # type: ignore[override]
-        """The photos behind paths, folders, patterns, URLs and arrays, one or a list; `where` see `plan`."""
-        single = isinstance(inputs, str | os.PathLike | np.ndarray | Job)
-        items: list[Any] = [inputs] if single else list(inputs)  # type: ignore[arg-type]
+        """The photos behind what `plan` takes, one or a list; `where` see there."""
+        items: list[Any] = list(inputs) if isinstance(inputs, list | tuple) or _is_lazy(inputs) else [inputs]
         return items if items and all(isinstance(item, Job) for item in items) else plan(items, **where)
 
     def preprocess(self, inputs: Inputs, batch_size: int = 1) -> Iterator[dict[str, Any]]:  # type: ignore[override]
@@ -134,8 +142,8 @@ class ColorizationInferencer(BaseInferencer):
         """Colours photos, see `color_album`.
 
         Args:
-            inputs: paths, folders, glob patterns, URLs or arrays (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; one
-                or a list.
+            inputs: paths, folders, glob patterns, URLs, images of Pillow's, bytes of files, or arrays (H, W), (H, W, 3)
+                RGB or (H, W, 4) RGBA; one or a list.
             return_datasamples: whether `predictions` holds `ColorizationSample`s of the photos done instead of records.
             batch_size: how many photos go through the detector and the networks at once, at most.
             out_dir: folder to write to; None to get the pictures back instead.
@@ -174,6 +182,11 @@ class ColorizationInferencer(BaseInferencer):
             'predictions': [outcome.sample or outcome.record for outcome in outcomes],
             'visualization': [outcome.pixels for outcome in outcomes if outcome.pixels is not None],
         }
+
+
+def _is_lazy(inputs: object) -> bool:
+    """Whether these are several inputs that come one by one."""
+    return isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | np.ndarray | IOBase)
 
 
 def _grouped(options: Mapping[str, Any], *groups: type) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+from PIL import Image
 
 from insta_colorization.fileio.download import download
 from insta_colorization.fileio.files import files_below, identity_of
@@ -38,6 +39,8 @@ OWN_SUFFIX = 'same'
 DEFAULT_SUFFIX = '.png'
 # The files beside a result are called like it, with one of these behind.
 SIDE_FILES = ('.instances.png', '.fusion.png', '.classes.png', MAP_SUFFIX, '.json')
+# What is a photo without a file.
+Picture = np.ndarray | Image.Image | bytes
 _TIMEOUT_SECONDS = 60
 _MAX_BYTES = 2**29
 _MAX_SECONDS = 300
@@ -52,12 +55,12 @@ class Job:
     """One photo to colour.
 
     Attributes:
-        source: its file, a page of it, its URL, or its pixels, for `load`.
+        source: its file, a page of it, its URL, its bytes or its pixels, for `load`.
         target: the file to write, or None.
         name: what messages and records call it.
     """
 
-    source: Path | Page | str | np.ndarray
+    source: Picture | Path | Page | str
     target: Path | None
     name: str
 
@@ -82,13 +85,13 @@ def load(source: Source, max_pixels: int = InputOptions.max_pixels) -> Photo:
 class _Found(NamedTuple):
     """A photo before it has a target: its source, its name in messages, its path below the folder it was found in."""
 
-    source: Path | Page | str | np.ndarray
+    source: Picture | Path | Page | str
     name: str
     relative: Path
 
 
 def plan(
-    inputs: Iterable[str | os.PathLike[str] | np.ndarray],
+    inputs: Iterable[str | os.PathLike[str] | Picture],
     out_dir: str | os.PathLike[str] | None = None,
     recursive: bool = False,
     suffix: str = ResultOptions.suffix,
@@ -100,7 +103,7 @@ def plan(
     `out_dir` is no photo of a folder that contains it.
 
     Args:
-        inputs: files, folders, glob patterns, URLs or arrays.
+        inputs: files, folders, glob patterns, URLs, arrays, images of Pillow's, or the bytes of files.
         out_dir: folder of the results; None when nothing is written.
         recursive: whether folders are searched to their depths; the results mirror their sub-folders.
         suffix: of the results; 'same' keeps each photo's own where that can be written and is '.png' elsewhere.
@@ -112,7 +115,7 @@ def plan(
 
     Raises:
         FileNotFoundError: an input is neither a file nor a folder, or a pattern matches nothing.
-        TypeError: an input is neither a path nor an array.
+        TypeError: an input is none of these.
         ValueError: a folder holds no photo, the suffix is unknown, or a result would replace a photo.
     """
     suffix = checked_suffix(suffix)
@@ -148,7 +151,7 @@ def _pages_of(photo: _Found, pages: str) -> list[_Found]:
     ]
 
 
-def _file_of(source: Path | Page | str | np.ndarray) -> Path | None:
+def _file_of(source: Picture | Path | Page | str) -> Path | None:
     return source.file if isinstance(source, Page) else source if isinstance(source, Path) else None
 
 
@@ -174,11 +177,13 @@ def natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
 
 
 def _find(item: object, index: int, recursive: bool, results: Path | None) -> Iterator[_Found]:
-    if isinstance(item, np.ndarray):
-        yield _Found(item, f'array {index}', Path(f'array_{index}'))
+    if isinstance(item, np.ndarray | Image.Image | bytes):
+        kind = 'array' if isinstance(item, np.ndarray) else 'bytes' if isinstance(item, bytes) else 'image'
+        yield _Found(item, f'{kind} {index}', Path(f'{kind}_{index}'))
         return
     if not isinstance(item, str | os.PathLike):
-        raise TypeError(f'an input must be a path, a pattern, a URL or an array, but got {type(item).__name__}')
+        known = 'a path, a pattern, a URL, an array, bytes or an image'
+        raise TypeError(f'an input must be {known}, but got {type(item).__name__}')
     text = os.fspath(item)
     if not text:
         raise ValueError("an input must be a path, a pattern or a URL, but got ''")
@@ -247,11 +252,8 @@ def _photos_in(folder: Path, recursive: bool, results: Path | None) -> list[Path
         else:
             others[path.suffix.lower() or 'without a suffix'] += 1
     if others and photos:
-        logger.info(
-            '%s: left out %s',
-            folder,
-            ', '.join(f'{count} {suffix}' for suffix, count in others.most_common(_MOST_NAMED)),
-        )
+        named = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_NAMED]
+        logger.info('%s: left out %s', folder, ', '.join(f'{count} {suffix}' for suffix, count in named))
     return sorted(photos, key=natural_key)
 
 

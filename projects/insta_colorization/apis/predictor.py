@@ -170,6 +170,7 @@ class Predictor:
         self._exact_dtype = torch.float32 if precision == 'auto' else self.dtype
         given = None if config is None else load_config(config)
         checkpoint = load_checkpoint(weights or (DEFAULT_WEIGHTS if given is None else shipped_weights(given.model)))
+        self._weights_path = checkpoint.path
         self.config = load_config(config_of_weights(checkpoint.metadata)) if given is None else given
         parsed = None if decoder is None else parse_decoder(decoder)
         self._weights, self._hinted = checkpoint.path.name, checkpoint.family.follows_hints(checkpoint)
@@ -199,6 +200,38 @@ class Predictor:
         self._detector: InstanceDetector | None = None
         self._said_colour = False
         self._saying = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is local to this process; the detector is built anew where it is known by its name."""
+        named = self.objects.detector is None or isinstance(self.objects.detector, str | Mapping)
+        return vars(self) | {'_saying': None, '_detector': None if named else self._detector}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._saying = Lock()
+
+    def provenance(self, colour: ColourOptions) -> dict[str, Any]:
+        """What decides how photos look, as JSON takes it: weights with their SHA-256, config, settings and versions."""
+        # Metrics come with it, which a run without JSON can do without.
+        from insta_colorization.evaluation.protocol import identity, versions
+
+        detector = type(self.detector).__name__ if self.detects else None
+        return {
+            'weights': identity(self._weights_path),
+            'config': Path(self.config.filename).stem if self.config.filename else None,
+            'settings': {
+                **vars(colour),
+                'input_size': self.input_size,
+                'decoder': self.model.decoder.title(),
+                'precision': str(self.dtype).removeprefix('torch.'),
+                'device': self.device.type,
+                'detector': detector,
+                'score_thr': self.objects.score_thr,
+                'max_instances': self.objects.max_instances,
+                'min_size': self.objects.min_size,
+            },
+            'versions': versions(),
+        }
 
     @property
     def detects(self) -> bool:

@@ -2,8 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ class ResultWriter:
 
     Attributes:
         show_instances: whether to write a sheet (grey | result | boxes) as `<result>.instances.png`.
-        save_json: whether to write size, network, boxes and scores as `<result>.json`.
+        save_json: whether to write the record and how it came about as `<result>.json`.
         save_map: whether to write the classes that colours follow as `<result>.map.png`, see `write_map`.
         show_map: whether to write a sheet (grey | classes | result) as `<result>.classes.png`.
         quality: of JPEG and WebP, 1 to 100.
         keep_times: whether a result has the times of its photo's file.
+        provenance: what JSON has besides, see `Predictor.provenance`.
     """
 
     show_instances: bool = False
@@ -38,6 +40,7 @@ class ResultWriter:
     show_map: bool = False
     quality: int = QUALITY
     keep_times: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, prediction: Prediction, target: Path) -> dict[str, Any]:
         """Writes a photo and what belongs to it; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
@@ -56,7 +59,7 @@ class ResultWriter:
             write_map(prediction.map, target.with_name(target.name + MAP_SUFFIX))
         if self.save_json:
             # What a name has that is no Unicode would make JSON that not every reader takes.
-            told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')}
+            told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')} | dict(self.provenance)
             files.write_whole((json.dumps(told, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
         # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
         write_photo(prediction.photo, target, self.quality)

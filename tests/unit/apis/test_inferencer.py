@@ -1,8 +1,12 @@
+import copy
 import gc
+import hashlib
 import http.server
+import io
 import json
 import logging
 import os
+import pickle
 import threading
 import weakref
 from pathlib import Path
@@ -13,12 +17,13 @@ import skimage.data
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
+from PIL import Image
 
 from insta_colorization.apis import ColorizationInferencer, Predictor
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.colorspace import pixel_lightness
 from insta_colorization.detectors import CachedDetector
-from insta_colorization.imaging.photo import ImageReadError, read_photo, write_photo
+from insta_colorization.imaging.photo import ImageReadError, encode_photo, read_photo, write_photo
 from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 from insta_colorization.utils.device import resolve_device
@@ -665,6 +670,69 @@ class TestFiles:
         (written,) = (tmp_path / 'out').glob('*.json')
         assert json.loads(written.read_text())['photo'].encode() == f'{tmp_path}/M\\xfcnchen.png'.encode()
 
+    def test_json_says_how_a_result_came_about(self, plain, image_weights, tmp_path):
+        plain(textured(), out_dir=tmp_path, save_json=True, saturation=1.5, suffix='jpg', quality=80)
+
+        record = json.loads((tmp_path / 'array_0.jpg.json').read_text())
+        digest = hashlib.sha256(image_weights.read_bytes()).hexdigest()
+        assert record['weights'] == {'name': image_weights.name, 'sha256': digest}
+        assert record['config'] == 'insta_fusion_cocostuff_256x256'
+        assert record['settings'] | {'saturation': 1.5, 'input_size': 64, 'detector': None} == record['settings']
+        assert record['quality'] == 80
+        assert record['versions']['torch'] == torch.__version__.partition('+')[0]
+
+    def test_quality_decides_the_size_of_a_jpeg(self, plain, tmp_path):
+        for quality in (40, 95):
+            plain(textured(), out_dir=tmp_path / str(quality), suffix='jpg', quality=quality)
+
+        small, large = ((tmp_path / name / 'array_0.jpg').stat().st_size for name in ('40', '95'))
+        assert small < large / 2
+
+    def test_times_are_kept_on_request(self, plain, album, tmp_path):
+        os.utime(album / '1.png', (1e9, 1e9))
+
+        for keep in (True, False):
+            plain(album / '1.png', out_dir=tmp_path / str(keep), keep_times=keep)
+
+        assert (tmp_path / 'True' / '1.png').stat().st_mtime == 1e9
+        assert (tmp_path / 'False' / '1.png').stat().st_mtime > 1.5e9
+
+    @pytest.mark.parametrize('keep', [False, True])
+    def test_results_older_than_their_photos_are_said_once(self, plain, album, tmp_path, caplog, keep):
+        plain(album, out_dir=tmp_path / 'out', keep_times=keep)
+        plain(album, out_dir=tmp_path / 'out')
+        assert 'older' not in caplog.text
+        for name in ('2.png', '3.png'):
+            os.utime(album / name, (2e9, 2e9))
+
+        plain(album, out_dir=tmp_path / 'out')
+
+        assert f'2 results are older than their photos, {album}/2.png first; --overwrite' in caplog.text
+
+    @pytest.mark.parametrize(
+        ('wrong', 'message'),
+        [
+            ({'quality': 0}, 'quality must lie in 1..100, but got 0'),
+            ({'pages': '0'}, "pages must be 'first', 'all' or a number from 1, but got '0'"),
+            ({'pages': 'last'}, "but got 'last'"),
+        ],
+        ids=str,
+    )
+    def test_options_out_of_range(self, plain, wrong, message):
+        with pytest.raises(ValueError, match=message):
+            plain(textured(), **wrong)
+
+    def test_pages_have_results_of_their_own(self, plain, tmp_path):
+        pages = [Image.fromarray(textured(seed=seed)) for seed in (1, 2)]
+        pages[0].save(tmp_path / 'scan.tif', save_all=True, append_images=pages[1:])
+
+        records = plain(tmp_path / 'scan.tif', out_dir=tmp_path / 'out', pages='all')['predictions']
+
+        assert [record['photo'] for record in records] == [f'{tmp_path}/scan.tif (page {page})' for page in (1, 2)]
+        for record, page in zip(records, pages, strict=True):
+            expected = pixel_lightness(np.dstack([np.asarray(page)] * 3))
+            assert abs(pixel_lightness(read_photo(record['output']).pixels) - expected).mean() < 0.3
+
     def test_beside_the_result_on_request(self, fused, tmp_path):
         fused(textured(), out_dir=tmp_path, show_instances=True, show_fusion=['3', 'up8'], save_json=True)
 
@@ -806,6 +874,34 @@ class TestFailures:
 
         with pytest.raises(ImportError, match='pip install it'):
             plain(album, on_error='collect', workers=workers)
+
+
+class TestOtherPlaces:
+    def test_images_and_bytes_give_the_same_picture(self, plain):
+        image = Image.fromarray(textured())
+        data = encode_photo(textured(), '.png')
+
+        pictures = [plain(item)['visualization'][0] for item in (textured(), image, data, [data])]
+
+        for picture in pictures[1:]:
+            np.testing.assert_array_equal(picture, pictures[0])
+
+    @pytest.mark.parametrize('item', [None, 7, io.BytesIO(b'x'), [None]], ids=str)
+    def test_what_is_no_photo_is_named_by_its_type(self, plain, item):
+        kind = type(item[0] if isinstance(item, list) else item).__name__
+        with pytest.raises(TypeError, match=f'an array, bytes or an image, but got {kind}'):
+            plain(item)
+
+    @pytest.mark.parametrize('copy', [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+    def test_a_copy_colours_alike(self, fused_weights, copy):
+        """Workers that are spawned get one."""
+        own = ColorizationInferencer(weights=fused_weights, device='cpu', detector='opencv')
+        own(textured())
+
+        other = copy(own)
+
+        np.testing.assert_array_equal(other(textured())['visualization'], own(textured())['visualization'])
+        assert len(list(other.preprocess([textured()]))) == 1
 
 
 class TestProgress:

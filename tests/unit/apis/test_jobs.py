@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from insta_colorization.apis.jobs import SIDE_FILES, load, natural_key, plan
-from insta_colorization.imaging.photo import ImageReadError, write_photo
+from insta_colorization.imaging.photo import READABLE_SUFFIXES, ImageReadError, encode_photo, write_photo
 
 GRAY = np.full((4, 6), 128, np.uint8)
 
@@ -69,6 +70,14 @@ class TestInputs:
         assert [job.name for job in jobs] == ['array 0', 'array 1']
         assert load(jobs[0].source).size == (4, 6)
 
+    def test_images_and_bytes(self):
+        data = encode_photo(GRAY, '.png')
+
+        jobs = plan([Image.fromarray(GRAY), data])
+
+        assert [job.name for job in jobs] == ['image 0', 'bytes 1']
+        assert [load(job.source).size for job in jobs] == [(4, 6), (4, 6)]
+
     def test_no_inputs_no_jobs(self):
         assert plan([]) == []
 
@@ -88,6 +97,81 @@ class TestInputs:
 
         with pytest.raises(kind, match=message):
             plan([item])
+
+
+class TestWhatAFolderHolds:
+    def test_all_that_is_readable_is_read_and_the_rest_counted(self, tmp_path, caplog):
+        photos = ['a.jpg', 'b.jfif', 'c.JPE', 'd.jp2', 'e.avif', 'f.gif', 'g.pgm', 'h.tga']
+        touch(tmp_path, *photos, 'i.heic', 'j.HEIC', 'k.mp4', 'README', '.hidden.txt', 'deep/l.txt')
+
+        with caplog.at_level('INFO', 'insta_colorization'):
+            assert names_of(plan([tmp_path])) == photos
+
+        assert caplog.messages == [f'{tmp_path}: left out 2 .heic, 1 .mp4, 1 without a suffix']
+
+    def test_each_suffix_that_is_listed_can_be_read(self, tmp_path):
+        pixels = Image.new('RGB', (8, 8), 'grey')
+        kinds = {'.jfif': 'JPEG', '.jpe': 'JPEG', '.pbm': 'PPM', '.pgm': 'PPM', '.pnm': 'PPM', '.dib': 'DIB'}
+        kinds |= {'.jp2': 'JPEG2000', '.j2k': 'JPEG2000', '.apng': 'PNG'}
+        for suffix in set(READABLE_SUFFIXES) - {'.psd'}:  # which Pillow does not write
+            path = tmp_path / f'a{suffix}'
+            pixels.save(path, kinds.get(suffix, Image.registered_extensions().get(suffix)))
+            assert load(path).size == (8, 8), suffix
+
+    def test_thumbnails_and_waste_baskets_of_servers_are_no_photos(self, tmp_path):
+        touch(tmp_path, 'x/a.jpg', 'x/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg', '#recycle/b.jpg', '__MACOSX/c.jpg')
+
+        assert names_of(plan([tmp_path], recursive=True)) == ['a.jpg']
+
+    def test_linked_folders_are_searched_once(self, tmp_path):
+        touch(tmp_path, 'album/x/a.jpg', 'elsewhere/b.jpg')
+        (tmp_path / 'album' / 'a-link').symlink_to('x')
+        (tmp_path / 'album' / 'there').symlink_to('../elsewhere')
+        (tmp_path / 'album' / 'x' / 'up').symlink_to('..')
+        out = tmp_path / 'out'
+
+        jobs = plan([tmp_path / 'album'], out, recursive=True)
+
+        assert targets_of(jobs, out) == ['there/b.png', 'x/a.png']
+
+    def test_a_folder_may_be_called_like_a_pattern(self, tmp_path, monkeypatch):
+        touch(tmp_path, 'album [1923]/b10.tif', 'album [1923]/b9.tif', 'album 1/c.tif')
+        monkeypatch.chdir(tmp_path)
+
+        assert names_of(plan(['album [1923]/*.tif'])) == ['b9.tif', 'b10.tif']
+        assert names_of(plan(['album ?/*.tif'])) == ['c.tif']
+
+
+class TestPages:
+    @pytest.fixture
+    def scans(self, tmp_path) -> Path:
+        pages = [Image.new('L', (8, 6), 40 * number) for number in range(1, 4)]
+        pages[0].save(tmp_path / 'three.tif', save_all=True, append_images=pages[1:])
+        pages[0].save(tmp_path / 'one.tif')
+        (tmp_path / 'broken.tif').write_bytes(b'II*')
+        return tmp_path
+
+    def test_all_of_them_are_photos(self, scans):
+        out = scans / 'out'
+        jobs = plan([scans], out, pages='all')
+
+        names = ['broken.png', 'one.png', 'three_page1.png', 'three_page2.png', 'three_page3.png']
+        assert targets_of(jobs, out) == names
+        assert [load(job.source).pixels[0, 0, 0] for job in jobs[1:]] == [40, 40, 80, 120]
+        assert jobs[3].name == f'{scans}/three.tif (page 2)'
+
+    def test_one_of_them_by_its_number(self, scans):
+        jobs = plan([scans / 'three.tif', scans / 'one.tif'], pages='2')
+
+        assert load(jobs[0].source).pixels[0, 0, 0] == 80
+        with pytest.raises(ImageReadError, match=r'one\.tif: it has no page 2, but 1'):
+            load(jobs[1].source)
+
+    def test_a_page_never_replaces_its_file(self, scans):
+        (scans / 'three_page2.tif').hardlink_to(scans / 'three.tif')
+
+        with pytest.raises(ValueError, match=r'the result of .*three\.tif \(page 2\) would replace the photo'):
+            plan([scans / 'three.tif'], scans, suffix='tif', pages='all')
 
 
 class TestTargets:
