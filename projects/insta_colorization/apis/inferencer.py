@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from io import IOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class ColorizationInferencer(BaseInferencer):
         return vars(self) | {'pipeline': None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
         self.pipeline = self._init_pipeline(self.cfg)
 
     def _init_model(self, cfg: Config, weights: Weights | None, device: str) -> Colorizer:  # type: ignore[override]
@@ -91,7 +91,7 @@ class ColorizationInferencer(BaseInferencer):
 
     def _inputs_to_list(self, inputs: Inputs, **where: Any) -> list[Job]:  # type: ignore[override]
         """The photos behind what `plan` takes, one or a list; `where` see there."""
-        items: list[Any] = list(inputs) if isinstance(inputs, list | tuple) or _is_lazy(inputs) else [inputs]
+        items: list[Any] = list(inputs) if _is_several(inputs) else [inputs]
         return items if items and all(isinstance(item, Job) for item in items) else plan(items, **where)
 
     def preprocess(self, inputs: Inputs, batch_size: int = 1) -> Iterator[dict[str, Any]]:  # type: ignore[override]
@@ -184,8 +184,8 @@ class ColorizationInferencer(BaseInferencer):
         }
 
 
-def _is_lazy(inputs: object) -> bool:
-    """Whether these are several inputs that come one by one."""
+def _is_several(inputs: object) -> TypeGuard[Iterable[Any]]:
+    """Whether these are inputs, and not one."""
     return isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | np.ndarray | IOBase)
 
 

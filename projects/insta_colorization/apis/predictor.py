@@ -207,7 +207,7 @@ class Predictor:
         return vars(self) | {'_saying': None, '_detector': None if named else self._detector}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
         self._saying = Lock()
 
     def provenance(self, colour: ColourOptions) -> dict[str, Any]:

@@ -223,11 +223,11 @@ def _open(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     if image is None:
         image = _by_pillow(data, max_pixels)
     if page:
-        pages = _pages(image, b'')
+        pages = _pages(image, data)
         if page >= pages:
             raise ImageReadError(f'it has no page {page + 1}, but {pages}')
-        image = open_by_vips(data, max_pixels, page=page)
-        assert image is not None
+        by_vips = image.get('vips-loader').startswith(_LOADERS_WITH_PAGES)
+        image = (open_by_vips(data, max_pixels, page=page) if by_vips else None) or _by_pillow(data, max_pixels, page)
     exif, iptc = (image.get(name) if image.get_typeof(name) else b'' for name in ('exif-data', 'iptc-data'))
     return _Opened(image, TiffMetadata(exif, iptc_of_photoshop(iptc), False))
 
@@ -279,7 +279,8 @@ def _picture(first: _Opened, others: Sequence[Callable[[], _Opened]], data: byte
 
     count = first.image.get('n-subifds') if first.image.get_typeof('n-subifds') else 0
     found = [first]
-    for open_one in (*others, *(partial(sub_image, number) for number in range(min(count, MOST_PAGES)))):
+    sub_images: list[Callable[[], _Opened]] = [partial(sub_image, number) for number in range(min(count, MOST_PAGES))]
+    for open_one in [*others, *sub_images]:
         with suppress(libvips().Error, ImageReadError):  # what is damaged is not the picture
             found.append(open_one())
     sizes = [each.image.width * each.image.height for each in found]

@@ -242,10 +242,11 @@ def test_any_page_can_be_asked_for() -> None:
         decode_photo(out.getvalue(), 'x', page=3)
 
 
-@pytest.mark.parametrize('kind', ['GIF', 'WEBP'])
+@pytest.mark.parametrize('kind', ['GIF', 'WEBP', 'PNG'])
 def test_frames_are_pages(kind: str) -> None:
     out, frames = io.BytesIO(), [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
-    frames[0].save(out, kind, save_all=True, append_images=frames[1:], lossless=True)
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], **options)
     assert pages_in(out.getvalue()) == 2
     assert decode_photo(out.getvalue(), 'x', page=1).pixels[4, 4].argmax() == 2
 
