@@ -1,0 +1,493 @@
+// Ties the page together: what is clicked becomes a step of the photo's edit, and each step asks for a new picture.
+
+import * as api from './api.js';
+import { css } from './colors.js';
+import { Photo, fromFile, toFile } from './photo.js';
+import { View } from './view.js';
+
+const element = (id) => document.getElementById(id);
+const UPLOADS_AT_ONCE = 2;
+const VARIANTS = 3;
+const FULL_AFTER = 500; // milliseconds without a change
+
+const view = new View(element('canvas'));
+const photos = [];
+const labels = {}; // {label: colour}, "use in the other photos"
+let about = {};
+let current = null;
+let seed = 0;
+
+// --- telling ---
+
+let jobs = 0;
+
+function tell(text, wrong = false) {
+  element('status').textContent = text;
+  element('status').classList.toggle('wrong', wrong);
+}
+
+/** Does something with the progress bar on; what goes wrong is told, and undefined is returned. */
+async function working(action, text = '') {
+  jobs++;
+  if (text) tell(text);
+  show();
+  try {
+    const value = await action();
+    if (jobs === 1) tell('');
+    return value;
+  } catch (error) {
+    if (error.name !== 'AbortError' && error.status !== 409) tell(error.message, true);
+  } finally {
+    jobs--;
+    show();
+  }
+  function show() {
+    element('progress').hidden = !jobs;
+    document.body.setAttribute('aria-busy', String(jobs > 0));
+  }
+}
+
+api.tellBusy((detail) => tell(detail));
+
+// --- photos ---
+
+async function add(files) {
+  const waiting = [...files];
+  let done = 0;
+  const next = async () => {
+    for (let file; (file = waiting.shift()); ) {
+      tell(`${++done} of ${files.length}: ${file.name}`);
+      await working(async () => take(await api.upload(file)));
+    }
+  };
+  await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, next));
+}
+
+function take(answer) {
+  const photo = new Photo(answer);
+  for (const each of photo.edit.objects) each.color = labels[each.label] ?? null;
+  photos.push(photo);
+  drawAlbum();
+  if (!current) choose(photo);
+  else refresh(photo);
+}
+
+async function choose(photo) {
+  current = photo;
+  element('toolbar').hidden = element('panel').hidden = element('comparing').hidden = !photo;
+  element('empty').hidden = Boolean(photo);
+  element('album').hidden = !photos.length;
+  view.show(photo);
+  drawAlbum();
+  drawPanel();
+  view.draw();
+  if (photo && !photo.picture) await refresh(photo);
+}
+
+/** Asks for the picture of a photo as its edit is now; a request that is under way is given up. */
+async function refresh(photo) {
+  photo.abort?.abort();
+  const { signal } = (photo.abort = new AbortController());
+  clearTimeout(photo.timer);
+  await working(async () => {
+    photo.gray ??= await createImageBitmap(await api.gray(photo.id, 'preview'));
+    if (photo === current) view.draw();
+    const blob = await api.colorize(photo.id, photo.edit, 'preview', signal);
+    const picture = await createImageBitmap(blob);
+    if (signal.aborted) return;
+    photo.picture = picture;
+    photo.thumbnail = URL.createObjectURL(blob);
+    drawAlbum();
+    if (photo === current) {
+      view.draw();
+      wantFull();
+    }
+  });
+}
+
+/** Fetches the picture of the photo's own size where the view shows more than the preview has. */
+function wantFull() {
+  const photo = current;
+  if (!photo?.picture || photo.fullPicture || photo.picture.width >= photo.width) return;
+  if (view.density <= (1.3 * photo.picture.width) / photo.width) return;
+  clearTimeout(photo.timer);
+  photo.timer = setTimeout(() => fetchFull(photo), FULL_AFTER);
+}
+
+async function fetchFull(photo) {
+  const { edit } = photo;
+  const { signal } = photo.abort;
+  await working(async () => {
+    photo.fullGray ??= await createImageBitmap(await api.gray(photo.id, 'full'));
+    const picture = await createImageBitmap(await api.colorize(photo.id, edit, 'full', signal));
+    if (photo.edit === edit) photo.fullPicture = picture;
+    for (const other of photos) if (other !== photo) other.fullGray = other.fullPicture = null;
+    view.draw();
+  }, 'fetching the full size …');
+}
+
+/** Makes a step of a photo's edit. */
+function step(change, photo = current) {
+  photo.step(change);
+  edited(photo);
+}
+
+function edited(photo = current) {
+  if (photo === current) {
+    drawPanel();
+    view.draw();
+  }
+  refresh(photo);
+}
+
+function undo() {
+  current?.undo();
+  if (current) edited();
+}
+
+function redo() {
+  current?.redo();
+  if (current) edited();
+}
+
+// --- the panel ---
+
+function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function dot(color) {
+  const made = make('span', { className: 'dot' });
+  made.style.background = css(color);
+  return made;
+}
+
+function nameOf(each, number) {
+  return `${number + 1}. ${each.label ?? 'object'}`;
+}
+
+function drawPanel() {
+  if (!current) return;
+  const { edit, selected } = current;
+  element('undo').disabled = !current.past.length;
+  element('redo').disabled = !current.future.length;
+  element('objects').replaceChildren(...edit.objects.map(objectRow));
+  if (!edit.objects.length) element('objects').append(make('li', { textContent: 'none was found; draw one' }));
+  element('chosen').hidden = !current.object;
+  if (current.object) {
+    element('chosen-name').textContent = `Colour of ${nameOf(current.object, selected)}`;
+    element('spread').hidden = !current.object.label || photos.length < 2 || current.object.color === null;
+    const shown = css(current.object.color);
+    if (shown.startsWith('#')) element('color').value = shown;
+    drawSuggestions();
+  }
+  element('caption').value = edit.caption ?? '';
+  element('saturation').value = edit.saturation;
+  element('strength').value = edit.strength;
+  element('clear-points').disabled = !edit.points.length;
+}
+
+function objectRow(each, number) {
+  const toggle = make('input', { type: 'checkbox', checked: each.on, ariaLabel: `use ${nameOf(each, number)}` });
+  toggle.addEventListener('change', () => step((edit) => (edit.objects[number].on = toggle.checked)));
+  const button = make('button', { ariaPressed: String(number === current.selected) }, dot(each.color), nameOf(each, number));
+  button.addEventListener('click', () => select(number));
+  return make('li', {}, toggle, button);
+}
+
+function select(number) {
+  current.selected = number;
+  drawPanel();
+  view.draw();
+}
+
+async function drawSuggestions() {
+  const [photo, { object }] = [current, current];
+  const group = element('suggestions');
+  const key = JSON.stringify([object.box, object.outline]);
+  if (group.dataset.key === key) return;
+  group.dataset.key = key;
+  group.replaceChildren();
+  if (!about.suggestions) return;
+  const found = await working(() => api.suggest(photo.id, { ...object, color: null, on: true }, photo.size));
+  if (group.dataset.key !== key) return;
+  for (const { color, share } of found ?? []) {
+    const button = make('button', { title: `${Math.round(100 * share)} %`, ariaLabel: `${color}, ${Math.round(100 * share)} %` });
+    button.style.background = color;
+    button.addEventListener('click', () => paint(color));
+    group.append(button);
+  }
+}
+
+function paint(color) {
+  const number = current.selected;
+  step((edit) => (edit.objects[number].color = color));
+}
+
+// Each object of a photo that gets this label's colour is a step of that photo's own.
+function spread() {
+  const { label, color } = current.object;
+  labels[label] = color;
+  for (const photo of photos) {
+    if (photo === current || !photo.edit.objects.some((each) => each.label === label)) continue;
+    step((edit) => edit.objects.forEach((each) => each.label === label && (each.color = color)), photo);
+  }
+  tell(`every ${label} of the album has this colour, also in photos to come`);
+}
+
+async function say() {
+  const text = element('caption').value.trim() || null;
+  const photo = current;
+  step((edit) => (edit.caption = text));
+  photo.words = {};
+  element('heard').textContent = '';
+  if (!text) return view.draw();
+  const heard = await working(() => api.caption(photo.id, photo.edit));
+  if (!heard) return;
+  photo.words = heard.words;
+  const used = Object.values(heard.words);
+  const missed = heard.not_understood.map(({ words, reason }) => `“${words}”: ${reason}`);
+  element('heard').textContent = [used.length ? `Used: ${used.join(', ')}.` : '', ...missed].filter(Boolean).join(' ');
+  view.draw();
+}
+
+async function showVariants() {
+  const [photo, { edit }] = [current, current];
+  const choices = about.presets.map((preset) => [preset, (next) => (next.preset = preset)]);
+  const group = element('variants');
+  group.replaceChildren();
+  await working(async () => {
+    const others = edit.objects.some((each) => each.on) && about.suggestions;
+    for (const [number, colors] of (others ? await api.variants(photo.id, edit, VARIANTS, ++seed) : []).entries()) {
+      const change = (next) => next.objects.forEach((each, own) => (each.color = colors[own] ?? each.color));
+      choices.push([`sample ${number + 1}`, change]);
+    }
+    for (const [name, change] of choices) {
+      const next = structuredClone(edit);
+      change(next);
+      const picture = make('img', { alt: '', src: URL.createObjectURL(await api.glimpse(photo.id, next)) });
+      const button = make('button', {}, picture, name);
+      button.addEventListener('click', () => photo === current && step(change));
+      group.append(button);
+    }
+  }, 'looking for variants …');
+}
+
+// --- the album ---
+
+function drawAlbum() {
+  element('album').hidden = !photos.length;
+  element('album').replaceChildren(
+    ...photos.map((photo) => {
+      const picture = photo.thumbnail ? make('img', { alt: '', src: photo.thumbnail }) : make('div', { className: 'blank' });
+      const button = make('button', { title: photo.name }, picture, make('span', { textContent: photo.name }));
+      if (photo === current) button.setAttribute('aria-current', 'true');
+      button.addEventListener('click', () => choose(photo));
+      return button;
+    }),
+  );
+}
+
+function save(blob, name) {
+  const link = make('a', { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+async function download() {
+  const [photo, format] = [current, element('format').value];
+  const blob = await working(async () => {
+    // The picture of this very edit is what is downloaded, also while another one was still on its way.
+    await api.colorize(photo.id, photo.edit, 'preview');
+    return api.result(photo.id, format);
+  }, 'making the file …');
+  if (blob) save(blob, `${photo.name.replace(/\.[^.]*$/, '')}-coloured.${format}`);
+}
+
+async function loadEdits(file) {
+  await working(async () => {
+    const content = JSON.parse(await file.text());
+    if (content.edits !== 1) throw new Error(`${file.name} is no file of edits`);
+    Object.assign(labels, content.labels);
+    let count = 0;
+    for (const photo of photos) {
+      const edit = fromFile(content, photo);
+      if (!edit) continue;
+      count++;
+      step((next) => Object.assign(next, edit), photo);
+    }
+    if (!count) throw new Error(`${file.name} names none of these photos`);
+  });
+}
+
+async function removeCurrent() {
+  const photo = current;
+  await working(() => api.remove(photo.id));
+  photos.splice(photos.indexOf(photo), 1);
+  await choose(photos[0] ?? null);
+}
+
+async function openFolder() {
+  const names = (await working(api.listing)) ?? [];
+  element('listed').replaceChildren(
+    ...names.map((name) => {
+      const button = make('button', { textContent: name });
+      button.addEventListener('click', () => working(async () => take(await api.openListed(name)), name));
+      return make('li', {}, button);
+    }),
+  );
+  element('listing').showModal();
+}
+
+// --- what is clicked ---
+
+const clicks = {
+  undo, redo, spread, say, download,
+  fit: () => view.fit(),
+  whole: () => view.zoom(1 / devicePixelRatio),
+  gray: () => paint('gray'),
+  free: () => paint(null),
+  delete: removeObject,
+  'clear-points': () => step((edit) => (edit.points = [])),
+  'show-variants': showVariants,
+  'save-edits': () => save(new Blob([toFile(photos, labels)], { type: 'application/json' }), 'edits.json'),
+  remove: removeCurrent,
+  folder: openFolder,
+  close: () => element('listing').close(),
+};
+for (const [id, action] of Object.entries(clicks)) element(id).addEventListener('click', action);
+
+function removeObject() {
+  const number = current.selected;
+  current.selected = null;
+  current.words = {};
+  step((edit) => edit.objects.splice(number, 1));
+}
+
+element('files').addEventListener('change', (event) => {
+  add(event.target.files);
+  event.target.value = '';
+});
+element('load-edits').addEventListener('change', (event) => {
+  if (event.target.files[0]) loadEdits(event.target.files[0]);
+  event.target.value = '';
+});
+element('color').addEventListener('change', (event) => paint(event.target.value));
+element('point-color').addEventListener('input', (event) => (view.pointColor = event.target.value));
+element('outlines').addEventListener('change', (event) => {
+  view.outlines = event.target.checked;
+  view.draw();
+});
+for (const name of ['saturation', 'strength']) {
+  element(name).addEventListener('change', (event) => step((edit) => (edit[name] = Number(event.target.value))));
+}
+element('split').addEventListener('input', (event) => {
+  view.split = Number(event.target.value);
+  view.draw();
+});
+for (const button of document.querySelectorAll('[data-tool]')) {
+  button.addEventListener('click', () => {
+    view.tool = button.dataset.tool;
+    for (const each of document.querySelectorAll('[data-tool]')) each.ariaPressed = String(each === button);
+  });
+}
+
+for (const name of ['dragover', 'dragleave', 'drop']) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    element('drop').classList.toggle('over', name === 'dragover');
+    if (name === 'drop') add(event.dataTransfer.files);
+  });
+}
+
+document.addEventListener('keydown', (event) => {
+  if (!current || event.target.matches('textarea, select, input:not([type=checkbox])')) return;
+  const key = event.key.toLowerCase();
+  const control = event.ctrlKey || event.metaKey;
+  if (control && key === 'z') event.shiftKey ? redo() : undo();
+  else if (control && key === 'y') redo();
+  else if (control) return;
+  else if (key === 'delete' && current.object) removeObject();
+  else if (key === '+' || key === '=') view.zoom(view.scale * 1.25);
+  else if (key === '-') view.zoom(view.scale / 1.25);
+  else if (key === '0') view.fit();
+  else if (key === '1') view.zoom(1 / devicePixelRatio);
+  else return;
+  event.preventDefault();
+});
+
+// --- what is done on the canvas ---
+
+view.addEventListener('moved', wantFull);
+view.addEventListener('select', ({ detail }) => select(detail.number));
+view.addEventListener('split', ({ detail }) => {
+  view.split = element('split').value = detail.split;
+  view.draw();
+});
+view.addEventListener('addbox', async ({ detail: { box } }) => {
+  const photo = current;
+  const object = { box: inside(box, photo), outline: [], label: null, color: null, on: true };
+  if (object.box[2] - object.box[0] < 2 || object.box[3] - object.box[1] < 2) return;
+  object.outline = (await working(() => api.outline(photo.id, object, photo.size))) ?? [];
+  photo.selected = photo.edit.objects.length;
+  step((edit) => edit.objects.push(object), photo);
+  document.querySelector('[data-tool=select]').click();
+});
+view.addEventListener('reshape', ({ detail: { box, first, move } }) => {
+  const { selected, object } = current;
+  const [dx, dy] = [box[0] - object.box[0], box[1] - object.box[1]];
+  const change = (edit) => {
+    const each = edit.objects[selected];
+    each.box = box;
+    each.outline = move ? each.outline.map((polygon) => polygon.map(([x, y]) => [x + dx, y + dy])) : [];
+  };
+  first ? current.step(change) : current.goOn(change);
+});
+view.addEventListener('reshaped', async ({ detail: { box } }) => {
+  const photo = current;
+  const { selected } = photo;
+  const object = { ...photo.object, box: inside(box, photo), outline: [] };
+  const outline = (await working(() => api.outline(photo.id, object, photo.size))) ?? [];
+  photo.goOn((edit) => Object.assign(edit.objects[selected], { box: object.box, outline }));
+  edited(photo);
+});
+view.addEventListener('addpoint', ({ detail: { point } }) => {
+  const radius = Math.max(2, Math.round(Math.max(...current.size) / 200));
+  step((edit) => edit.points.push({ point, color: view.pointColor, radius }));
+});
+view.addEventListener('movepoint', ({ detail: { number, point, first } }) => {
+  if (!isInside(point, current) || !current.edit.points[number]) return;
+  const change = (edit) => (edit.points[number].point = point);
+  first ? current.step(change) : current.goOn(change);
+});
+view.addEventListener('movedpoint', () => edited());
+view.addEventListener('removepoint', ({ detail: { number } }) => step((edit) => edit.points.splice(number, 1)));
+let sizing;
+view.addEventListener('sizepoint', ({ detail: { number, factor } }) => {
+  const change = (edit) => (edit.points[number].radius = Math.min(200, Math.max(1, edit.points[number].radius * factor)));
+  sizing ? current.goOn(change) : current.step(change);
+  clearTimeout(sizing);
+  sizing = setTimeout(() => ((sizing = null), edited()), 300);
+  view.draw();
+});
+
+function isInside([x, y], { width, height }) {
+  return x >= 0 && y >= 0 && x < width && y < height;
+}
+
+function inside([x0, y0, x1, y1], { width, height }) {
+  const [across, down] = [(x) => Math.min(width, Math.max(0, x)), (y) => Math.min(height, Math.max(0, y))];
+  return [across(x0), down(y0), across(x1), down(y1)];
+}
+
+// --- beginning ---
+
+await working(async () => {
+  about = await api.health();
+  element('folder').hidden = !about.root;
+  element('points').hidden = document.querySelector('[data-tool=point]').hidden = !about.points;
+  const formats = ['png', 'jpg', 'tif', 'webp'];
+  element('format').replaceChildren(...formats.map((format) => make('option', { textContent: format })));
+});

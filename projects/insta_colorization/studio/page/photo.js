@@ -1,0 +1,94 @@
+// A photo of the album and what is wanted of it. An edit is never changed in place: each step is a new one.
+
+const MOST_STEPS = 200;
+
+export class Photo {
+  constructor({ id, name, size, bits, objects }) {
+    Object.assign(this, { id, name, size, bits });
+    this.edit = { size, objects, points: [], caption: null, preset: null, saturation: 1, strength: 1 };
+    this.past = [];
+    this.future = [];
+    this.selected = null; // number of an object
+    this.words = {}; // {number of an object: words of the caption}
+    this.gray = this.picture = null; // ImageBitmap of the preview
+    this.fullGray = this.fullPicture = null; // and of the photo's own size, where the view needs them
+  }
+
+  get height() {
+    return this.size[0];
+  }
+
+  get width() {
+    return this.size[1];
+  }
+
+  get object() {
+    return this.edit.objects[this.selected] ?? null;
+  }
+
+  /** Makes a step that can be undone; `change` gets a copy of the edit to work on. */
+  step(change) {
+    const next = structuredClone(this.edit);
+    change(next);
+    this.past.push(this.edit);
+    if (this.past.length > MOST_STEPS) this.past.shift();
+    this.future = [];
+    this.#become(next);
+  }
+
+  /** Goes on with the last step, as while something is dragged. */
+  goOn(change) {
+    const next = structuredClone(this.edit);
+    change(next);
+    this.#become(next);
+  }
+
+  undo() {
+    if (!this.past.length) return;
+    this.future.push(this.edit);
+    this.#become(this.past.pop());
+  }
+
+  redo() {
+    if (!this.future.length) return;
+    this.past.push(this.edit);
+    this.#become(this.future.pop());
+  }
+
+  #become(edit) {
+    this.edit = edit;
+    if (this.selected !== null && this.selected >= edit.objects.length) this.selected = null;
+    this.fullPicture = null;
+  }
+}
+
+/** A file of edits, as the command line takes it. */
+export function toFile(photos, labels) {
+  const entries = photos.map((photo) => [photo.name, clean(photo.edit)]);
+  return JSON.stringify({ edits: 1, photos: Object.fromEntries(entries), labels }, null, 1) + '\n';
+}
+
+function clean(edit) {
+  return Object.fromEntries(Object.entries(edit).filter(([, value]) => value !== null));
+}
+
+/** What a file of edits says of a photo; null where it says nothing. */
+export function fromFile(content, photo) {
+  const entry = content.photos?.[photo.name];
+  if (!entry) return null;
+  const [height, width] = entry.size ?? photo.size;
+  if (Math.abs(photo.width / width / (photo.height / height) - 1) > 0.02) {
+    throw new Error(`${photo.name} has another shape than the photo of its edit`);
+  }
+  return { ...photo.edit, ...scaled(entry, photo.width / width), size: photo.size };
+}
+
+function scaled(entry, factor) {
+  if (factor === 1) return entry;
+  const times = (values) => values.map((value) => value * factor);
+  return {
+    ...entry,
+    objects: entry.objects?.map((each) => ({ ...each, box: times(each.box), outline: each.outline?.map((p) => p.map(times)) })),
+    points: entry.points?.map((each) => ({ ...each, point: times(each.point), radius: (each.radius ?? 2) * factor })),
+  };
+}
