@@ -3,9 +3,13 @@
 PYTHON := .venv/bin/python
 IMG ?=
 STUDIO ?=
+# Files in their own order: golden and integration tests take longest, so that many short files even out the end.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 # albumentations would ask the network for its newest version at every import.
 export NO_ALBUMENTATIONS_UPDATE := 1
+# Where it is set, each of the many processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo studio test test-unit fuzz lint format docs light-env env core-env
 
@@ -17,10 +21,10 @@ studio: light-env
 	$(PYTHON) tools/serve.py $(STUDIO)
 
 test: core-env
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest $(IN_PARALLEL)
 
 test-unit: env
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTHON) -m pytest $(IN_PARALLEL) -m "not slow"
 
 # Damages thousands of files, kills writers and fills disks; FUZZ has options of tests/fuzz/campaign.py, such as --seed 7.
 fuzz: env

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from quick_configs import leave_configs_unformatted
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -12,6 +13,7 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 # that tests start inherit it.
 torch.set_num_threads(1)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+leave_configs_unformatted()
 
 
 @pytest.fixture(scope='session')

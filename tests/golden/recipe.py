@@ -6,9 +6,12 @@ these weights, so a network that is filled by the same rule must give the same o
 
 from __future__ import annotations
 
+import json
 import zlib
+from pathlib import Path
 
 import numpy as np
+import torch
 
 
 def fill(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -38,3 +41,9 @@ def fill(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 def state_dict(shapes: dict[str, list[int]], seed: int = 0) -> dict[str, np.ndarray]:
     """Returns `{name: array}` for a whole table (see the *_keys.json files)."""
     return {name: fill(name, tuple(shape), seed) for name, shape in shapes.items()}
+
+
+def published(table: str, seed: int) -> dict[str, torch.Tensor]:
+    """Returns the entries of a published checkpoint, whose names and shapes are in `{table}_keys.json`."""
+    shapes = json.loads(Path(__file__).with_name(f'{table}_keys.json').read_text())
+    return {name: torch.from_numpy(np.asarray(value)) for name, value in state_dict(shapes, seed).items()}

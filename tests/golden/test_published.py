@@ -1,6 +1,5 @@
 """Our networks against outputs recorded from the published implementation (InstColorization)."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from recipe import published
 
 from insta_colorization.apis.inferencer import ColorizationInferencer
 from insta_colorization.checkpoints import save_checkpoint
@@ -16,7 +16,7 @@ from insta_colorization.colorspace import from_network, lab_to_rgb
 from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import read_photo
 from insta_colorization.imaging.resize import crop_instances, resize_photo
-from insta_colorization.models import InstColorizer
+from insta_colorization.models import ColorizationPreprocessor, InstColorizer
 from insta_colorization.structures import ColorizationSample, Instances
 
 GOLDEN = Path(__file__).parent
@@ -24,23 +24,14 @@ PHOTOS = ('astronaut', 'coffee', 'chelsea')
 SEEDS = {'instance_net': 1, 'fusion_net': 2, 'image_net': 3}
 ATOL = 1e-4
 
-_spec = importlib.util.spec_from_file_location('recipe', GOLDEN / 'recipe.py')
-recipe = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(recipe)
-
-
-def filled(table: str, seed: int) -> dict[str, torch.Tensor]:
-    shapes = json.loads((GOLDEN / f'{table}_keys.json').read_text())
-    return {name: torch.from_numpy(np.asarray(value)) for name, value in recipe.state_dict(shapes, seed).items()}
-
 
 @pytest.fixture(scope='module')
 def model() -> InstColorizer:
     """The three published networks at full width, filled by the rule the outputs were recorded with."""
     model = InstColorizer().eval()
     for network, seed in SEEDS.items():
-        published = filled('insta_GF' if network == 'fusion_net' else 'insta_G', seed)
-        ours = identify(published, network, network=network).state_dict
+        entries = published('insta_GF' if network == 'fusion_net' else 'insta_G', seed)
+        ours = identify(entries, network, network=network).state_dict
         getattr(model, network).load_state_dict({name.removeprefix(f'{network}.'): v for name, v in ours.items()})
     return model
 
@@ -48,7 +39,7 @@ def model() -> InstColorizer:
 class Recorded:
     """A photo, its recorded outputs, and what our code makes of the photo up to the networks."""
 
-    def __init__(self, name: str, model: InstColorizer) -> None:
+    def __init__(self, name: str) -> None:
         photo = read_photo(Path(skimage.__file__).parent / 'data' / f'{name}.png').rgb8
         self.golden = np.load(GOLDEN / f'insta_{name}.npz')
         found = Instances(self.golden['image_boxes'], photo.shape[:2], self.golden['image_scores'])
@@ -60,7 +51,7 @@ class Recorded:
             },
             'data_samples': [ColorizationSample(instances=self.instances)],
         }
-        self.batch = model.data_preprocessor(data, training=False)
+        self.batch = ColorizationPreprocessor()(data, training=False)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -68,8 +59,8 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 @pytest.fixture(scope='module', params=PHOTOS)
-def recorded(request: pytest.FixtureRequest, model: InstColorizer) -> Recorded:
-    return Recorded(request.param, model)
+def recorded(request: pytest.FixtureRequest) -> Recorded:
+    return Recorded(request.param)
 
 
 def assert_close(ours: torch.Tensor, golden: np.ndarray, atol: float = ATOL) -> None:
@@ -110,7 +101,7 @@ def test_instance_network(recorded, model):
     if not len(recorded.instances):
         pytest.skip('this photo has no boxes; the instance network does not run')
     crops = recorded.batch['crop_lightness']
-    assert_close(model.instance_net(crops).ab[:2, :, ::4, ::4], recorded.golden['instance_ab_stride4'])
+    assert_close(model.instance_net(crops[:2]).ab[..., ::4, ::4], recorded.golden['instance_ab_stride4'])
     for name, feature in model.instance_net.rows(crops):
         assert_close(feature.mean(dim=(2, 3)), recorded.golden[f'instance_{name}_mean'])
         assert_close(feature.std(dim=(2, 3)), recorded.golden[f'instance_{name}_std'])
@@ -127,12 +118,13 @@ def test_whole_system(recorded, model):
     assert difference.mean() < 0.1
 
 
+@pytest.mark.slow
 def test_mmagic_names_give_identical_tensors():
-    trunk = filled('insta_G', 1)
-    fusion = filled('insta_GF', 2)
+    trunk = published('insta_G', 1)
+    fusion = published('insta_GF', 2)
     modern = {}
-    for published, prefix in ((trunk, 'image_model'), (trunk, 'instance_model'), (fusion, 'fusion_model')):
-        for name, value in published.items():
+    for entries, prefix in ((trunk, 'image_model'), (trunk, 'instance_model'), (fusion, 'fusion_model')):
+        for name, value in entries.items():
             leaf = name
             for block in (
                 'model8up',
@@ -147,20 +139,26 @@ def test_mmagic_names_give_identical_tensors():
             modern[f'{prefix}.{leaf}'] = value
     assert set(modern) == set(json.loads((GOLDEN / 'mmagic_keys.json').read_text()))
     ours = identify(modern, 'mmagic').state_dict
-    for network, published in (('image_net', trunk), ('instance_net', trunk), ('fusion_net', fusion)):
-        expected = identify(published, 'insta', network=network).state_dict
+    for network, entries in (('image_net', trunk), ('instance_net', trunk), ('fusion_net', fusion)):
+        expected = identify(entries, 'insta', network=network).state_dict
         assert set(expected) == {name for name in ours if name.startswith(network)}
         for name, value in expected.items():
             assert torch.equal(ours[name], value), name
 
 
+@pytest.fixture(scope='module')
+def weights(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('weights')
+    save_checkpoint(model.state_dict(), folder, 'instacolorization')
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PHOTOS)
-def test_inferencer_at_native_size_gives_the_published_picture(name, model, tmp_path):
+def test_inferencer_at_native_size_gives_the_published_picture(name, weights, tmp_path):
     golden = np.load(GOLDEN / f'insta_{name}.npz')
-    save_checkpoint(model.state_dict(), tmp_path, 'instacolorization')
     np.savez(tmp_path / 'boxes.npz', bbox=golden['image_boxes'].reshape(-1, 4), scores=golden['image_scores'])
-    inferencer = ColorizationInferencer(weights=tmp_path, device='cpu', detector=tmp_path / 'boxes.npz')
+    inferencer = ColorizationInferencer(weights=weights, device='cpu', detector=tmp_path / 'boxes.npz')
 
     photo = Path(skimage.__file__).parent / 'data' / f'{name}.png'
     (picture,) = inferencer(photo, native_size=True)['visualization']

@@ -1,13 +1,12 @@
 """PatchColorization against what was recorded from the published code with the same weights."""
 
-import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage
 import torch
+from recipe import published
 
 from insta_colorization.apis import Prediction, Predictor
 from insta_colorization.structures import Request
@@ -16,10 +15,6 @@ GOLDEN = Path(__file__).parent
 CONFIG = 'patch_eccv16_256x256'
 
 pytestmark = pytest.mark.slow
-
-_spec = importlib.util.spec_from_file_location('recipe', GOLDEN / 'recipe.py')
-recipe = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(recipe)
 
 
 @pytest.fixture(scope='module')
@@ -31,8 +26,7 @@ def golden() -> dict[str, np.ndarray]:
 def predictor(golden, tmp_path_factory) -> Predictor:
     """The published network at full width and the recorded boxes and masks; colours are times the recorded gain."""
     folder = tmp_path_factory.mktemp('patch')
-    keys = json.loads((GOLDEN / 'eccv16_keys.json').read_text())
-    weights = {name: torch.from_numpy(value) for name, value in recipe.state_dict(keys, int(golden['seed'])).items()}
+    weights = published('eccv16', int(golden['seed']))
     weights['model_out.weight'] *= float(golden['ab_gain'])
     torch.save(weights, folder / 'colorization_release_v2-9b330a0b.pth')
     masks = np.unpackbits(golden['masks'], axis=-1)[..., : golden['mask_shape'][2]]

@@ -1,13 +1,12 @@
 """Semantic-driven colorization against what was recorded from the published code with the same weights."""
 
-import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage
 import torch
+from recipe import published
 
 from insta_colorization.apis import Prediction, Predictor
 from insta_colorization.colorspace import to_signed
@@ -18,10 +17,6 @@ CONFIG = 'semantic_color_cocopanoptic_352x352'
 NETWORKS = {'seg': 'segment_net', 'color': 'color_net'}
 
 pytestmark = pytest.mark.slow
-
-_spec = importlib.util.spec_from_file_location('recipe', GOLDEN / 'recipe.py')
-recipe = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(recipe)
 
 
 @pytest.fixture(scope='module')
@@ -34,9 +29,9 @@ def predictor(golden, tmp_path_factory) -> Predictor:
     """The published networks at full width, from a folder of two files as they are published, in the old pickle."""
     folder = tmp_path_factory.mktemp('semantic')
     for name, seed in zip(NETWORKS, golden['seeds'].tolist(), strict=True):
-        keys = json.loads((GOLDEN / f'semantic_{name}_keys.json').read_text())
-        weights = {key: torch.from_numpy(value) for key, value in recipe.state_dict(keys, seed).items()}
-        torch.save({'G': weights}, folder / f'{name}.pth.tar', _use_new_zipfile_serialization=False)
+        torch.save(
+            {'G': published(f'semantic_{name}', seed)}, folder / f'{name}.pth.tar', _use_new_zipfile_serialization=False
+        )
     return Predictor(CONFIG, folder, 'cpu')
 
 

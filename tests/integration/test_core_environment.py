@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 MODULES = ('checkpoints', 'colorspace', 'datasets', 'detectors', 'inferencer', 'metrics', 'models')
 HEAVY = ('mmagic.models', 'mmdet', 'diffusers', 'transformers')
@@ -63,19 +64,43 @@ def test_core_environment_has_numpy_2_and_nothing_optional(core_python):
 
 
 @pytest.mark.slow
-def test_forward_pass_in_the_core_environment_equals_that_of_the_full_one(core_python):
+def test_forward_pass_in_the_core_environment_equals_that_of_the_full_one(core_python, capsys):
     core = np.array(json.loads(output_of(core_python, FORWARD)))
-    full = np.array(json.loads(output_of(sys.executable, FORWARD)))
+    with torch.random.fork_rng():
+        exec(FORWARD, {})
+    full = np.array(json.loads(capsys.readouterr().out))
 
     assert core.shape == (1, 2, 32, 32)
     assert np.abs(core).max() > 0
     np.testing.assert_allclose(core, full, atol=1e-5)
 
 
+# Each module by itself, in a process that has imported the libraries, but no other module.
+ALONE = """
+import importlib, json, os
+import mmengine.model, torch
+
+codes = {{}}
+for module in {modules}:
+    process = os.fork()
+    if not process:
+        importlib.import_module(f'insta_colorization.{{module}}')
+        os._exit(0)
+    codes[module] = os.waitpid(process, 0)[1]
+print(json.dumps(codes))
+"""
+
+
+@pytest.fixture(scope='module')
+def ended(core_python) -> dict[str, int]:
+    """How a process that imports one module in the core environment ended: 0 if it could."""
+    return json.loads(output_of(core_python, ALONE.format(modules=MODULES)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('module', MODULES)
-def test_modules_import_in_the_core_environment(core_python, module):
-    assert output_of(core_python, f'import insta_colorization.{module} as m; print(m.__name__)').endswith(module)
+def test_modules_import_in_the_core_environment(ended, module):
+    assert ended[module] == 0
 
 
 @pytest.mark.slow
@@ -99,37 +124,54 @@ def test_a_missing_optional_library_is_named_with_its_install_command(core_pytho
     assert 'install' in message
 
 
-def heavy_modules_after(imports: str) -> set[str]:
-    code = f'import json, sys, {imports}; print(json.dumps(sorted(sys.modules)))'
-    return set(json.loads(output_of(sys.executable, code))) & set(HEAVY)
+# Prints, as one line, which modules there are after the package, then its registry, MMEngine's optimizers, all of ours.
+IMPORTS = """
+import importlib, json, sys
+
+found = {{}}
+for name in {names}:
+    importlib.import_module(name)
+    found[name] = sorted(sys.modules)
+print(json.dumps(found))
+"""
+PACKAGE = 'insta_colorization'
+REGISTRY, OPTIMIZERS = f'{PACKAGE}.registry', 'mmengine.optim'
+
+
+@pytest.fixture(scope='module')
+def importing() -> subprocess.CompletedProcess:
+    names = (PACKAGE, REGISTRY, OPTIMIZERS, *(f'{PACKAGE}.{module}' for module in MODULES))
+    return run_python(sys.executable, '-c', IMPORTS.format(names=names))
+
+
+@pytest.fixture(scope='module')
+def modules_after(importing) -> dict[str, set[str]]:
+    """Which modules there are once the named one, and those before it, are imported."""
+    assert importing.returncode == 0, importing.stderr
+    return {name: set(modules) for name, modules in json.loads(importing.stdout.splitlines()[-1]).items()}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('module', ['insta_colorization', 'insta_colorization.registry'])
-def test_package_and_registry_import_nothing_heavy(module):
-    assert heavy_modules_after(module) == set()
+@pytest.mark.parametrize('module', [PACKAGE, REGISTRY])
+def test_package_and_registry_import_nothing_heavy(modules_after, module):
+    assert modules_after[module].isdisjoint(HEAVY)
 
 
 @pytest.mark.slow
-def test_modules_import_nothing_heavy():
-    modules = ', '.join(f'insta_colorization.{module}' for module in MODULES)
+def test_modules_import_nothing_heavy(modules_after):
     # mmengine.optim looks for an optimizer in transformers, where that is installed, and mmengine.model needs it.
-    assert heavy_modules_after(modules) <= heavy_modules_after('mmengine.optim') <= {'transformers'}
+    before, after = (modules_after[name] & set(HEAVY) for name in (OPTIMIZERS, f'{PACKAGE}.{MODULES[-1]}'))
+    assert after == before <= {'transformers'}
 
 
 @pytest.mark.slow
-def test_importing_prints_nothing():
-    code = 'import ' + ', '.join(f'insta_colorization.{module}' for module in MODULES)
-    done = run_python(sys.executable, '-c', code)
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+def test_importing_prints_nothing(importing):
+    assert (importing.returncode, importing.stdout.count('\n'), importing.stderr) == (0, 1, '')
 
 
 @pytest.mark.slow
-def test_the_package_alone_imports_no_library():
-    code = 'import json, sys, insta_colorization; print(json.dumps(sorted(sys.modules)))'
-
-    assert set(json.loads(output_of(sys.executable, code))).isdisjoint({'torch', 'numpy', 'cv2', 'mmengine', 'mmagic'})
+def test_the_package_alone_imports_no_library(modules_after):
+    assert modules_after[PACKAGE].isdisjoint({'torch', 'numpy', 'cv2', 'mmengine', 'mmagic'})
 
 
 NOT_TO_COLOUR = (

@@ -93,6 +93,7 @@ def assert_one_sentence(outcome: Outcome, *parts: str) -> None:
 
 
 class TestWeights:
+    @pytest.mark.slow
     def test_shipped_ones_colour_the_bundled_photo_without_any_argument(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')

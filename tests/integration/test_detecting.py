@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import pytest
 from skimage.data import astronaut
@@ -18,7 +19,7 @@ from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import load_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
+ENV = {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +45,11 @@ def whole(album, tmp_path_factory) -> bytes:
     return out.read_bytes()
 
 
-def command(detector: object, photos: Path, out: Path) -> list[str]:
-    tool = [sys.executable, str(ROOT / 'tools' / 'detect_instances.py')]
-    return [*tool, str(detector), str(photos), '--out', str(out), '--recursive']
+TOOL = ROOT / 'tools' / 'detect_instances.py'
 
 
 def detect(detector: object, photos: Path, out: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(command(detector, photos, out), env=ENV, capture_output=True, text=True)
+    return forked.run(TOOL, detector, photos, '--out', out, '--recursive', cwd=out.parent, **ENV)
 
 
 def detect_with_two(detector: object, photos: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
@@ -60,7 +59,7 @@ def detect_with_two(detector: object, photos: Path, out: Path, *options: str) ->
         port = str(free.getsockname()[1])
     script = os.path.relpath(ROOT / 'tools' / 'dist_detect.sh', out.parent)
     line = [script, str(detector), '2', str(photos), '--out', out.name, '--recursive', *options]
-    return subprocess.run(line, env={**ENV, 'PORT': port}, cwd=out.parent, capture_output=True, text=True)
+    return subprocess.run(line, env={**os.environ, **ENV, 'PORT': port}, cwd=out.parent, capture_output=True, text=True)
 
 
 # Runs a tool that is killed while it writes record `argv[1]` + 1 of its journal.
@@ -85,8 +84,9 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 def kill_after_photos(count: int, photos: Path, out: Path) -> None:
     """Runs the tool until it has written this many photos and half of another one."""
-    python, *tool = command('opencv', photos, out)
-    done = subprocess.run([python, '-c', KILLED, str(count), *tool], env=ENV, capture_output=True, text=True)
+    script = out.with_name('killed.py')
+    script.write_text(KILLED)
+    done = forked.run(script, count, TOOL, 'opencv', photos, '--out', out, '--recursive', cwd=out.parent, **ENV)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,9 +82,7 @@ def assert_same(found: object, expected: object) -> None:
 
 
 def test_two_processes_give_the_results_of_one(folder, fused_weights):
-    one = run(
-        [sys.executable, str(ROOT / 'tools/test.py'), 'small.py', str(fused_weights), '--out', 'one.json'], folder
-    )
+    one = forked.run(ROOT / 'tools' / 'test.py', 'small.py', fused_weights, '--out', 'one.json', cwd=folder)
     assert one.returncode == 0, one.stderr[-3000:]
 
     script = str(ROOT / 'tools' / 'dist_test.sh')

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -97,7 +98,7 @@ def loss_curve(work_dir: Path) -> list[float]:
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_doubled_batch(folder):
-    one = run(folder, sys.executable, ROOT / 'tools' / 'train.py', 'config.py', '--work-dir', 'one')
+    one = forked.run(ROOT / 'tools' / 'train.py', 'config.py', '--work-dir', 'one', cwd=folder)
     two = run(
         folder,
         *(ROOT / 'tools' / 'dist_train.sh', 'config.py', 2, '--work-dir', 'two'),

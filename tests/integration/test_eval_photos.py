@@ -22,22 +22,21 @@ def photos(shared) -> list[Path]:
     return photos
 
 
-@pytest.fixture(params=['yolox', 'boxes', 'opencv'])
-def instances(request, shared) -> list[str]:
-    """Where the instances come from, as options of the demo."""
-    return {
-        'yolox': ['--detector', str(shared / 'detector' / 'yolox_nano.onnx')],
-        'boxes': ['--boxes', str(shared / 'data' / 'eval' / 'instances_eval.json')],
-        'opencv': ['--detector', 'opencv'],
-    }[request.param]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize('networks', ['shipped', 'fused'])
-def test_every_photo_is_coloured_at_its_own_size(photos, instances, networks, fused_weights, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('networks', 'instances'),
+    [
+        ('shipped', ['--detector', '{shared}/detector/yolox_nano.onnx']),
+        ('fused', ['--boxes', '{shared}/data/eval/instances_eval.json']),
+        ('fused', ['--detector', 'opencv']),
+    ],
+    ids=['shipped-yolox', 'fused-boxes', 'fused-opencv'],
+)
+def test_every_photo_is_coloured_at_its_own_size(photos, shared, instances, networks, fused_weights, tmp_path, capsys):
     model = [] if networks == 'shipped' else ['insta_fusion_cocostuff_256x256', str(fused_weights)]
+    options = [option.format(shared=shared) for option in instances]
 
-    status = demo.main([*model, '--img', *map(str, photos), *instances, '--out-dir', str(tmp_path), '--device', 'cpu'])
+    status = demo.main([*model, '--img', *map(str, photos), *options, '--out-dir', str(tmp_path), '--device', 'cpu'])
 
     assert status == 0, capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == len(photos)

@@ -10,11 +10,9 @@ from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
-import lpips
 import numpy as np
 import pytest
 import torch
-import torchvision
 from mmengine.registry import DefaultScope
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
@@ -272,6 +270,9 @@ class TestBackbones:
             file.unlink()
 
     def test_lpips(self, hub, monkeypatch):
+        import lpips
+        import torchvision
+
         class Features(torchvision.models.vgg.VGG):
             """VGG without the classifier, which LPIPS does not use and which is nine tenths of the file."""
 
@@ -298,6 +299,8 @@ class TestBackbones:
         assert value > 0
 
     def test_fid(self, hub):
+        import torchvision
+
         torch.manual_seed(0)
         model = torchvision.models.inception_v3(init_weights=False)
         hub('inception_v3_google-0cc3c7bd.pth', model.state_dict())

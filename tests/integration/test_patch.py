@@ -4,15 +4,13 @@ import importlib.util
 import io
 import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import torch
@@ -240,9 +238,7 @@ def test_training_is_that_of_the_paper():
 @pytest.mark.slow
 class TestTrainingAndMeasuring:
     def run(self, script: str, *arguments: object, cwd: Path) -> None:
-        command = [sys.executable, '-W', 'ignore', str(ROOT / script), *map(str, arguments)]
-        env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
+        done = forked.run(ROOT / script, *arguments, cwd=cwd)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
     @pytest.fixture(scope='class')

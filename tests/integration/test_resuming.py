@@ -1,13 +1,11 @@
 """A training that is stopped at any moment and resumed ends with the weights of one that was left alone."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -115,15 +113,9 @@ def folder(tmp_path_factory) -> Path:
 
 def train(folder: Path, config: str, work_dir: str, *options: str, trouble: str = '') -> tuple[int, str]:
     """Exit status and log of the command."""
-    command = [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / 'train.py'), f'{config}.py', '--work-dir', work_dir]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(folder), 'TROUBLE': trouble}
-    # Into a file: the workers of a killed process would keep a pipe open for seconds.
-    log = folder / f'{work_dir}.log'
-    with log.open('w') as file:
-        done = subprocess.run(
-            [*command, *options], cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT, timeout=200
-        )
-    return done.returncode, log.read_text()
+    words = [f'{config}.py', '--work-dir', work_dir, *options]
+    done = forked.run(ROOT / 'tools' / 'train.py', *words, cwd=folder, PYTHONPATH=str(folder), TROUBLE=trouble)
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope='module')

@@ -133,6 +133,7 @@ class TestDemo:
             np.testing.assert_array_equal(pixels(again, name), pixels(first, name))
             assert again.record(name)['map'] == 'given'
 
+    @pytest.mark.slow
     def test_an_edited_map_of_any_size_changes_colours(self, run, album, tmp_path):
         ids = np.zeros((7, 9), np.uint8)
         write_map(ids, tmp_path / 'plain.png')

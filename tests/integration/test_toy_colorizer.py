@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,9 +18,7 @@ pytestmark = pytest.mark.slow
 
 def run(script: str, *arguments: object, cwd: Path) -> None:
     path = os.pathsep.join(filter(None, (str(TOY), os.environ.get('PYTHONPATH'))))
-    command = [sys.executable, '-W', 'ignore', str(ROOT / script), *map(str, arguments)]
-    env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
+    done = forked.run(ROOT / script, *arguments, cwd=cwd, PYTHONPATH=path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 

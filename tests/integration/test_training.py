@@ -1,12 +1,10 @@
 """The recipes and the commands that train, from photos to a shipped file that colours."""
 
 import json
-import os
-import subprocess
-import sys
 from collections import OrderedDict
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -166,9 +164,7 @@ class TestRecipes:
 
 
 def run_tool(script: str, *args: object, cwd: Path) -> str:
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / script), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, env=env)
+    done = forked.run(ROOT / 'tools' / script, *args, cwd=cwd)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 

@@ -109,6 +109,7 @@ def test_no_circle_of_modules():
         pytest.fail(' -> '.join(error.args[1]))
 
 
+@pytest.mark.slow
 def test_what_imports_leave_alone():
     """Lower rooms wake no model, and photos and detectors change nothing in MMEngine."""
     code = f"""

@@ -49,6 +49,7 @@ def run(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'fault',
     [
@@ -68,6 +69,7 @@ def test_without_mmagic_the_registries_are_children_of_mmengines(fault):
     assert done.stdout.split() == ['ColorizationBackbone', 'mmengine', 'insta_colorization.evaluation.metrics.psnr']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('package', 'module', 'needs'),
     [

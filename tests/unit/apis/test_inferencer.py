@@ -469,6 +469,7 @@ class TestPrecision:
 
         return predict
 
+    @pytest.mark.slow
     def test_bf16_is_within_half_a_lab_unit_of_float32(self, predict):
         photos = [skimage.data.coffee(), skimage.data.chelsea(), skimage.data.astronaut(), skimage.data.camera()]
 
@@ -482,6 +483,7 @@ class TestPrecision:
     def test_of_the_fused_networks(self, predict):
         assert 0 < (predict('bf16') - predict('fp32')).abs().mean() < 0.02
 
+    @pytest.mark.slow
     def test_native_size_keeps_to_the_published_numbers_unless_told_otherwise(self, predict, monkeypatch):
         monkeypatch.setattr('insta_colorization.utils.device.has_bfloat16', lambda device: True)
         exact = predict('fp32', native_size=True)

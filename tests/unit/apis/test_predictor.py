@@ -284,6 +284,7 @@ def test_patches_of_a_sample_are_drawn(plain):
     np.testing.assert_array_equal(drawn[20:], prediction.pixels[20:])
 
 
+@pytest.mark.slow
 def test_names_are_found_when_they_are_asked_for():
     assert apis.Predictor is Predictor
     with pytest.raises(AttributeError, match=r"'insta_colorization\.apis' has no attribute 'Predicter'"):

@@ -1,6 +1,7 @@
 import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -96,24 +97,36 @@ def registered(monkeypatch):
     register_reader()
 
 
-@pytest.fixture
-def files() -> dict[str, dict[str, Tensor]]:
+@pytest.fixture(scope='module')
+def entries() -> dict[str, dict[str, Tensor]]:
     trunk = recorded('insta_G')
     return {'GComp': fake(trunk, 1), 'G': fake(trunk, 2), 'GF': fake(recorded('insta_GF'), 3)}
 
 
-@pytest.fixture
-def folder(files, tmp_path) -> Path:
-    path = tmp_path / 'published'
+@pytest.fixture(scope='module')
+def published(entries, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('whole') / 'published'
     path.mkdir()
-    for name, entries in files.items():
-        torch.save(entries, path / f'latest_net_{name}.pth')
+    for name, tensors in entries.items():
+        torch.save(tensors, path / f'latest_net_{name}.pth')
     return path
 
 
+@pytest.fixture(scope='module')
+def ours(published) -> Checkpoint:
+    return load_checkpoint(published)
+
+
 @pytest.fixture
-def ours(folder) -> Checkpoint:
-    return load_checkpoint(folder)
+def files(entries) -> dict[str, dict[str, Tensor]]:
+    """The published files' entries; a test may change which there are."""
+    return {name: dict(tensors) for name, tensors in entries.items()}
+
+
+@pytest.fixture
+def folder(published, tmp_path) -> Path:
+    """The published files; a test may change them."""
+    return Path(shutil.copytree(published, tmp_path / 'published'))
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
@@ -798,6 +811,7 @@ def test_the_loader_names_what_is_wrong(tmp_path):
         load_from_local(str(tmp_path / 'none.pth'))
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_in_mmengine():
     rooms = ('datasets', 'detectors', 'models', 'checkpoints', 'engine.hooks')
     code = f"""

@@ -35,6 +35,7 @@ def test_finds_the_astronauts_head_and_shoulders(detector, astronaut):
     assert {found.classes[label] for label in found.labels.tolist()} == {'person'}
 
 
+@pytest.mark.slow
 def test_boxes_are_in_pixels_of_the_photo(detector, astronaut):
     large = cv2.resize(astronaut, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
 
