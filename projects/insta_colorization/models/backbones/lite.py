@@ -7,7 +7,8 @@ Shape legend: N images or crops, H, W the network's input size (multiples of 32)
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.colorspace import NUM_AB_BINS, lightness_to_gray
 from insta_colorization.registry import MODELS, build_model
 
@@ -219,11 +221,104 @@ def hints_at(hints: Tensor, stride: int) -> Tensor:
     return torch.cat([mean, F.max_pool2d(mask, stride)], dim=1)
 
 
-@MODELS.register_module()
-class LiteBackbone(Backbone):
-    """An EfficientNet-Lite0 encoder, a decoder of three rows, a regression head and a 529-way class head.
+class LiteUNet(BaseModule):
+    """An EfficientNet-Lite0 encoder under a small decoder of three rows, which may take planes besides.
 
-    The encoder sees the photo's grey as the picture it is; hints enter the decoder alone.
+    The encoder sees the photo's grey as the picture it is; planes, such as hints, enter the decoder alone.
+
+    Args:
+        width: factor on the channels of the decoder.
+        planes: how many planes the decoder takes, on the grid of each of its inputs.
+        encoder: config of the encoder.
+        init_cfg: MMEngine's initialization settings.
+    """
+
+    size_divisor = 32
+
+    def __init__(
+        self, width: float = 1.0, planes: int = 0, encoder: dict | None = None, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        self.width = width
+        self.encoder = build_model(encoder or {'type': 'EfficientNetLite'})
+        self.decoded = {up.row: FeatureInfo(max(1, round(up.channels * width)), ENCODER[up.skip].stride) for up in UPS}
+        coarse, channels = ENCODER['enc32'].channels, max(1, round(BOTTLENECK * width))
+        self.bottleneck = nn.Conv2d(coarse + planes, channels, 1)
+        self.scene = nn.Linear(coarse, channels)
+        self.ups = nn.ModuleDict()
+        for up in UPS:
+            inputs, channels = channels + ENCODER[up.skip].channels + planes, self.decoded[up.row].channels
+            layers: list[nn.Module] = []
+            for _ in range(up.convs):
+                layers += [nn.Conv2d(inputs, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
+                layers += [nn.ReLU(inplace=True)]
+                inputs = channels
+            self.ups[up.row] = nn.Sequential(*layers)
+
+    def start_from(self, weights: str | Path) -> None:
+        """Begins with the full-image network of colour weights, as far as it has the same parts; planes begin unread.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+            ValueError: it holds no full-image network of this encoder and width.
+        """
+        held = load_checkpoint(weights).state_dict
+        for name, own in self.state_dict().items():
+            value = held.get(f'image_net.{name}')
+            if value is None:
+                if name.startswith(('encoder.', 'bottleneck.', 'ups.')):
+                    raise ValueError(f'{weights} has no image_net.{name}, with which {type(self).__name__} begins')
+                continue
+            if own.dim() == 4 and own.shape != value.shape:
+                # The planes are a convolution's last inputs.
+                common = own.shape[1] - (self.bottleneck.in_channels - ENCODER['enc32'].channels)
+                own[:, common:].zero_()
+                own, value = own[:, :common], value[:, :common]
+            if own.shape != value.shape:
+                raise ValueError(
+                    f'image_net.{name} of {weights} has the shape {tuple(value.shape)}, '
+                    f'but {type(self).__name__} of width {self.width:g} begins with {tuple(own.shape)}'
+                )
+            own.copy_(value)
+
+    def scene_of(self, coarsest: Tensor) -> Tensor:
+        """What the whole picture adds to each cell: the encoder's last feature (N, C, h, w) -> (N, C', 1, 1)."""
+        return self.scene(coarsest.mean(dim=(2, 3)))[:, :, None, None]
+
+    def decode(
+        self,
+        features: Mapping[str, Tensor],
+        scene: Tensor,
+        planes: Callable[[int], Tensor] | None = None,
+        visit: Visit | None = None,
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Runs the decoder's rows.
+
+        Args:
+            features: the encoder's.
+            scene: see `scene_of`.
+            planes: stride -> (N, planes, H / stride, W / stride).
+            visit: see `Backbone.rows`.
+
+        Yields:
+            The name and feature (N, C, H / stride, W / stride) of each row.
+        """
+
+        def joined(stride: int, *parts: Tensor) -> Tensor:
+            return torch.cat([*parts, *([planes(stride)] if planes else [])], dim=1)
+
+        x = F.relu(self.bottleneck(joined(32, features['enc32'])) + scene)
+        for up in UPS:
+            x = F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+            x = self.ups[up.row](joined(ENCODER[up.skip].stride, x, features[up.skip]))
+            if visit is not None:
+                x = visit(up.row, x)
+            yield up.row, x
+
+
+@MODELS.register_module()
+class LiteBackbone(LiteUNet, Backbone):
+    """The light encoder and decoder with hints as its planes, a regression head and a 529-way class head.
 
     Args:
         width: factor on the channels of the decoder.
@@ -231,29 +326,13 @@ class LiteBackbone(Backbone):
         init_cfg: MMEngine's initialization settings.
     """
 
-    size_divisor = 32
     class_row = 'up8'
 
     def __init__(self, width: float = 1.0, encoder: dict | None = None, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-        self.width = width
-        self.encoder = build_model(encoder or {'type': 'EfficientNetLite'})
-        ups = {up.row: FeatureInfo(max(1, round(up.channels * width)), ENCODER[up.skip].stride) for up in UPS}
-        self.feature_info = {**ENCODER, **ups}
-        coarse, channels = ENCODER['enc32'].channels, max(1, round(BOTTLENECK * width))
-        self.bottleneck = nn.Conv2d(coarse + HINT_CHANNELS, channels, 1)
-        self.scene = nn.Linear(coarse, channels)
-        self.ups = nn.ModuleDict()
-        for up in UPS:
-            inputs, channels = channels + ENCODER[up.skip].channels + HINT_CHANNELS, ups[up.row].channels
-            layers: list[nn.Module] = []
-            for _ in range(up.convs):
-                layers += [nn.Conv2d(inputs, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
-                layers += [nn.ReLU(inplace=True)]
-                inputs = channels
-            self.ups[up.row] = nn.Sequential(*layers)
-        self.class_head = nn.Conv2d(ups[self.class_row].channels, NUM_AB_BINS, 1)
-        self.ab_head = nn.Sequential(nn.Conv2d(channels, 2, 1), nn.Tanh())
+        super().__init__(width, HINT_CHANNELS, encoder, init_cfg)
+        self.feature_info = {**ENCODER, **self.decoded}
+        self.class_head = nn.Conv2d(self.decoded[self.class_row].channels, NUM_AB_BINS, 1)
+        self.ab_head = ab_head(self.decoded['up4'].channels)
 
     def rows(  # noqa: D102
         self, lightness: Tensor, hints: Tensor | None = None, visit: Visit | None = None
@@ -266,12 +345,10 @@ class LiteBackbone(Backbone):
         for name, feature in features.items():
             features[name] = feature if visit is None else visit(name, feature)
             yield name, features[name]
-        x = self.bottleneck(torch.cat([features['enc32'], hints_at(hints, 32)], dim=1))
-        x = F.relu(x + self.scene(features['enc32'].mean(dim=(2, 3)))[:, :, None, None])
-        for up in UPS:
-            x = F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
-            stride = ENCODER[up.skip].stride
-            x = self.ups[up.row](torch.cat([x, features[up.skip], hints_at(hints, stride)], dim=1))
-            if visit is not None:
-                x = visit(up.row, x)
-            yield up.row, x
+        scene = self.scene_of(features['enc32'])
+        yield from self.decode(features, scene, partial(hints_at, hints), visit)
+
+
+def ab_head(channels: int) -> nn.Sequential:
+    """The regression head on a feature of so many channels: ab in network units."""
+    return nn.Sequential(nn.Conv2d(channels, 2, 1), nn.Tanh())

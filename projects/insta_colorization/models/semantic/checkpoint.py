@@ -1,11 +1,16 @@
 """The checkpoints of semantic-driven colorization: two published files, told apart by their entries, and ours."""
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from insta_colorization.checkpoints import FAMILIES, Family, Layout, TrainingStage
+from insta_colorization.checkpoints import FAMILIES, Checkpoint, Family, Layout, TrainingStage
 from insta_colorization.checkpoints.families import Sizes
+from insta_colorization.models.backbones.lite import BOTTLENECK
+from insta_colorization.models.backbones.lite import STEM_CHANNELS as LITE_STEM
+from insta_colorization.models.decoders import default_decoder
+from insta_colorization.registry import SCOPE
 from insta_colorization.structures import NUM_CLASSES
 
 from .network import ENCODER
@@ -58,6 +63,18 @@ class SemanticFamily(Family):
         ),
     )
 
+    types: ClassVar = {'segment_net': 'GridSegmenter', 'color_net': 'SemanticColorNet'}
+
+    def model_cfg(self, checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Family.model_cfg`; raises `ValueError` also where the config's networks are the other family's."""
+        for network, own in self.types.items():
+            kind = str(model_cfg.get(network, {}).get('type', own)).removeprefix(f'{SCOPE}.')
+            if kind != own and kind in {*SemanticFamily.types.values(), *SemanticLiteFamily.types.values()}:
+                raise ValueError(
+                    f"the config's {network} is a {kind}, but {checkpoint.path} holds the weights of a {own}"
+                )
+        return super().model_cfg(checkpoint, model_cfg)
+
     def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
         if network == 'segment_net':
             return {'type': 'GridSegmenter', 'width': sizes['segmenter_width']}
@@ -74,6 +91,42 @@ class SemanticFamily(Family):
             'width': _channels(shape_of(f'enc.{len(ENCODER)}.conv1.weight'), ENCODER[-1]) / ENCODER[-1],
             'map_code': code,
         }
+
+
+_LITE = {'encoder.stem.0.weight': (LITE_STEM, 3, 3, 3)}
+
+
+@FAMILIES.register_module()
+class SemanticLiteFamily(SemanticFamily):
+    """Segmenter and colour network on one light encoder, in our names only."""
+
+    name = 'semantic-lite'
+    signatures: ClassVar = {
+        'segment_net': {**_LITE, 'head.weight': (NUM_CLASSES, None, 1, 1)},
+        'color_net': {**_LITE, 'map_code.weight': (NUM_CLASSES, None)},
+    }
+    published = ()
+    copies: ClassVar = {'color_net': 'segment_net'}
+    types: ClassVar = {'segment_net': 'LiteSegmenter', 'color_net': 'LiteColorNet'}
+
+    def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
+        # The checkpoint fills the networks: what they begin with is for training alone.
+        encoder = {'type': 'EfficientNetLite', 'pretrained': False}
+        cfg = {'type': self.types[network], 'weights': None, 'encoder': encoder}
+        if network == 'segment_net':
+            return {**cfg, 'width': sizes['segmenter_width']}
+        return {**cfg, 'width': sizes['width'], 'codes': int(sizes['codes'])}
+
+    def measure(  # noqa: D102
+        self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]
+    ) -> dict[str, float | str]:
+        width = _channels(shape_of('bottleneck.weight'), BOTTLENECK) / BOTTLENECK
+        if network == 'segment_net':
+            return {'segmenter_width': width}
+        return {'width': width, 'codes': (shape_of('map_code.weight') or (NUM_CLASSES, 16))[1]}
+
+    def metadata(self, model_cfg: Mapping[str, Any]) -> dict[str, str]:  # noqa: D102
+        return {'decoder': json.dumps(default_decoder(model_cfg.get('decoder'), model_cfg.get('presets')))}
 
 
 def _channels(shape: tuple[int, ...] | None, published: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from insta_colorization.colorspace import from_signed, to_signed
@@ -32,7 +33,10 @@ class _Semantic(Colorizer):
 
     def segment(self, gray: Tensor) -> Tensor:
         """The class (N, S, S) int64 of each pixel of grey photos (N, 1, S, S) in 0..1."""
-        return self.run(self.segment_net, gray).argmax(dim=1)
+        logits = self.run(self.segment_net, gray)
+        if logits.shape[-2:] != gray.shape[-2:]:
+            logits = F.interpolate(logits, size=gray.shape[-2:], mode='bilinear', align_corners=False)
+        return logits.argmax(dim=1)
 
 
 @MODELS.register_module()
@@ -50,9 +54,8 @@ class SemanticSegmenter(_Semantic):
         super().__init__({'segment_net': segment_net or {'type': 'GridSegmenter'}}, losses=losses, **kwargs)
 
     def colors(self, batch: Batch, classify: bool = False) -> Colors:
-        """Grey, ab (N, 2, S, S) of zeros, and the classes' logits (N, K, S, S)."""
-        logits = self.run(self.segment_net, batch['gray'])
-        return Colors(torch.zeros_like(logits[:, :2]), logits)
+        """Grey, ab (N, 2, S, S) of zeros, and the classes' logits (N, K, S / s, S / s)."""
+        return Colors(torch.zeros_like(batch['gray']).expand(-1, 2, -1, -1), self.run(self.segment_net, batch['gray']))
 
     def predict(self, batch: Batch, dtype: torch.dtype = torch.float32) -> list[ColorizationSample]:
         """See `Colorizer.predict`; the samples also get `pred_map`, (S, S) uint8 on the CPU."""

@@ -21,7 +21,8 @@ class SemanticCrossEntropy(nn.Module):
         Args:
             colorizer: the model that trains.
             batch: with `true_map` (N, S, S) int64, `UNKNOWN` where nobody has said.
-            colors: with the classes' logits (N, 60, S, S).
+            colors: with the classes' logits (N, 60, S / s, S / s); where they are coarser than the map, each stands for
+                the pixel in the middle of its cell.
         """
         assert colors.class_logits is not None
         true = batch['true_map']
@@ -30,5 +31,7 @@ class SemanticCrossEntropy(nn.Module):
             raise ValueError(
                 f'a true map must have the classes 0..{NUM_CLASSES - 1} and {UNKNOWN}, but has {true[wrong][0]}'
             )
+        rows, columns = (side // length for side, length in zip(true.shape[1:], colors.class_logits.shape[2:], strict=True))
+        true = true[:, rows // 2 :: rows, columns // 2 :: columns]
         total = F.cross_entropy(colors.class_logits.float(), true, ignore_index=UNKNOWN, reduction='sum')
         return total / (true != UNKNOWN).sum().clamp(min=1)
