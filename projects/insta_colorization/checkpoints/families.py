@@ -103,7 +103,7 @@ class Family:
             None is a side that varies. Where several signatures fit, the longest decides.
         stages: what each stage of the training leaves, in order.
         published: layouts besides our own.
-        copies: {network: the one that it shares entries with}; `.safetensors` files hold those once.
+        copies: {network, or a part of one: the one that it shares entries with}; `.safetensors` files hold those once.
     """
 
     name: ClassVar[str]

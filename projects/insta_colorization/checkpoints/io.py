@@ -284,7 +284,7 @@ def _write(
 
         distinct = {name: value for name, value in entries.items() if not _is_copy(name, entries, copies)}
         held = {name.split('.', 1)[0] for name in entries}
-        named = {copy: origin for copy, origin in copies.items() if copy in held}
+        named = {copy: origin for copy, origin in copies.items() if copy.split('.', 1)[0] in held}
         shared = ', '.join(f'{copy}.* that are equal to {origin}.*' for copy, origin in named.items())
         said = {STORED_ONCE: shared} if len(distinct) < len(entries) else {}
         # Not its `save_file`, whose files nobody but their owner may read.
@@ -299,8 +299,8 @@ def _write(
 
 
 def _is_copy(name: str, entries: StateDict, copies: Mapping[str, str]) -> bool:
-    network, _, rest = name.partition('.')
-    origin = entries.get(f'{copies[network]}.{rest}') if network in copies else None
+    copy = next((copy for copy in copies if name.startswith(f'{copy}.')), None)
+    origin = None if copy is None else entries.get(copies[copy] + name.removeprefix(copy))
     return origin is not None and origin.dtype == entries[name].dtype and torch.equal(origin, entries[name])
 
 

@@ -54,7 +54,7 @@ def _read_safetensors(path: Path) -> dict:
 
     with safe_open(path, framework='pt') as file:
         entries, meta = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    for copy, origin in re.findall(r'(\w+)\.\* that are equal to (\w+)\.\*', meta.pop(STORED_ONCE, '')):
+    for copy, origin in re.findall(r'([\w.]+)\.\* that are equal to ([\w.]+)\.\*', meta.pop(STORED_ONCE, '')):
         own = {name.removeprefix(f'{origin}.'): v for name, v in entries.items() if name.startswith(f'{origin}.')}
         entries = {**{f'{copy}.{name}': value for name, value in own.items()}, **entries}
     return {'state_dict': entries, 'meta': meta}

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 DEFAULT_WEIGHTS = PACKAGE / 'weights' / 'insta_fusion_lite.safetensors'
-# By the backbone that they are for.
+# By the network that they are for, the full-image network or the one that takes a map.
 SHIPPED_WEIGHTS = {
     'LiteBackbone': DEFAULT_WEIGHTS,
+    'LiteColorNet': PACKAGE / 'weights' / 'semantic_lite.safetensors',
     'ColorizationBackbone': PACKAGE / 'weights' / 'insta_fusion_photos_w025.safetensors',
 }
 # What weights of anyone's are made for, unless their metadata or a config says otherwise.
@@ -32,9 +33,10 @@ def find_recipes() -> dict[str, Path]:
 
 
 def shipped_weights(model: Mapping[str, Any]) -> Path:
-    """The weights that ship for the backbone of a config's model, the default ones if there are none for it."""
-    kind = str((model.get('image_net') or {}).get('type', '')).rpartition('.')[2]
-    return SHIPPED_WEIGHTS.get(kind, DEFAULT_WEIGHTS)
+    """The weights that ship for the networks of a config's model, the default ones if there are none for them."""
+    networks = (model.get(name) or {} for name in ('image_net', 'color_net'))
+    kinds = [str(network.get('type', '')).rpartition('.')[2] for network in networks]
+    return next((SHIPPED_WEIGHTS[kind] for kind in kinds if kind in SHIPPED_WEIGHTS), DEFAULT_WEIGHTS)
 
 
 def config_of_weights(metadata: Mapping[str, str]) -> Path:

@@ -37,9 +37,10 @@ def test_the_config_of_weights_is_the_recipe_that_they_name():
         ('insta_full_cocostuff_256x256', 'insta_fusion_photos_w025'),
         ('insta_full_lite_128x128', 'insta_fusion_lite'),
         ('patch_eccv16_256x256', 'insta_fusion_lite'),
+        ('semantic_color_lite_256x256', 'semantic_lite'),
     ],
 )
-def test_shipped_weights_go_by_the_backbone(config, weights):
+def test_shipped_weights_go_by_the_networks(config, weights):
     assert shipped_weights(load_config(config).model).stem == weights
 
 

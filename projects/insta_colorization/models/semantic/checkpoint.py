@@ -106,7 +106,7 @@ class SemanticLiteFamily(SemanticFamily):
         'color_net': {**_LITE, 'map_code.weight': (NUM_CLASSES, None)},
     }
     published = ()
-    copies: ClassVar = {'color_net': 'segment_net'}
+    copies: ClassVar = {'color_net.encoder': 'segment_net.encoder'}
     types: ClassVar = {'segment_net': 'LiteSegmenter', 'color_net': 'LiteColorNet'}
 
     def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102

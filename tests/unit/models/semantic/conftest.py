@@ -7,6 +7,8 @@ from insta_colorization.models.semantic import SemanticColorizer
 
 SEGMENTER = {'type': 'GridSegmenter', 'width': 1 / 16}
 COLOURS = {'type': 'SemanticColorNet', 'width': 1 / 16}
+LITE_SEGMENTER = {'type': 'LiteSegmenter', 'width': 1 / 16}
+LITE_COLOURS = {'type': 'LiteColorNet', 'width': 1 / 16}
 
 
 @pytest.fixture
@@ -14,6 +16,8 @@ def build(lively) -> Callable[..., SemanticColorizer]:
     """Builds a narrow colorizer whose maps have several classes and whose colours are far from grey."""
 
     def build(**settings: object) -> SemanticColorizer:
+        if settings.pop('light', False):
+            return lively(SemanticColorizer(LITE_SEGMENTER, LITE_COLOURS, **settings))
         return lively(SemanticColorizer(SEGMENTER, {**COLOURS, 'one_hot': settings.pop('one_hot', False)}, **settings))
 
     return build

@@ -138,9 +138,9 @@ def test_an_editor_leaves_the_array_it_got(editor):
 class TestRecolouring:
     SIZE = 640
 
-    @pytest.fixture
-    def model(self, build):
-        return build()
+    @pytest.fixture(params=[False, True], ids=['as published', 'light'])
+    def model(self, build, request):
+        return build(light=request.param)
 
     @pytest.fixture
     def wide(self) -> np.ndarray:
@@ -186,7 +186,8 @@ class TestRecolouring:
         ids[0, 0] = SKY
         recolorer.color(ids)
 
-        assert sizes == [(320, 320)]
+        window = 2 * model.color_net.reach + 1
+        assert sizes == [(-(-window // 32) * 32,) * 2]
 
     def test_pictures_stay_equal_beyond_it(self, model, wide):
         session = EditingSession(model, wide, np.zeros((640, 640), np.uint8), size=self.SIZE)

@@ -10,7 +10,7 @@ import torch
 from insta_colorization.apis.build import colorizer_for
 from insta_colorization.checkpoints import CheckpointError, load_checkpoint, load_from_local, save_checkpoint
 from insta_colorization.models import ImageColorizer
-from insta_colorization.models.semantic import SemanticColorizer, SemanticSegmenter
+from insta_colorization.models.semantic import LiteColorNet, LiteSegmenter, SemanticColorizer, SemanticSegmenter
 
 SEGMENTER = {'type': 'GridSegmenter', 'width': 1 / 16}
 COLOURS = {'type': 'SemanticColorNet', 'width': 1 / 16}
@@ -173,3 +173,53 @@ class TestStages:
         assert trains == {'color_net'}
         assert not model.train().segment_net.input_norm.training
         assert SemanticSegmenter(SEGMENTER).train().segment_net.input_norm.training
+
+
+class TestLight:
+    @pytest.fixture(scope='class')
+    def light(self) -> SemanticColorizer:
+        encoder = LiteSegmenter(1 / 16).encoder.state_dict()
+        model = SemanticColorizer({'type': 'LiteSegmenter', 'width': 1 / 16}, {'type': 'LiteColorNet', 'width': 1 / 8})
+        model.segment_net.encoder.load_state_dict(encoder)
+        model.color_net.encoder.load_state_dict(encoder)
+        return model.eval()
+
+    @pytest.fixture(scope='class')
+    def file(self, light, tmp_path_factory) -> Path:
+        return save_checkpoint(light.state_dict(), tmp_path_factory.mktemp('light') / 'light.safetensors')[0]
+
+    def test_there_and_back(self, light, file):
+        read = load_checkpoint(file)
+
+        assert read.family.name == 'semantic-lite'
+        assert read.sizes == {'segmenter_width': 1 / 16, 'width': 1 / 8, 'codes': 16}
+        torch.testing.assert_close(read.state_dict, dict(light.state_dict()), rtol=0, atol=0)
+
+    def test_the_encoder_is_in_the_file_once(self, light, file):
+        encoder = sum(entry.numel() for entry in light.segment_net.encoder.state_dict().values())
+        both = sum(entry.numel() for entry in light.state_dict().values())
+
+        assert file.stat().st_size < 4 * (both - encoder) + 200_000
+
+    def test_prediction_takes_nothing_to_begin_with(self, file):
+        recipe = {**CONFIG, 'segment_net': {'type': 'LiteSegmenter'}}
+        recipe['color_net'] = {'type': 'LiteColorNet', 'weights': 'there is no such file'}
+
+        model = colorizer_for(load_checkpoint(file), recipe)
+
+        assert isinstance(model.color_net, LiteColorNet)
+
+    @pytest.mark.parametrize(
+        ('network', 'message'),
+        [
+            ({'segment_net': {'type': 'GridSegmenter'}}, 'segment_net is a GridSegmenter, but .* of a LiteSegmenter'),
+            ({'color_net': {'type': 'SemanticColorNet'}}, 'color_net is a SemanticColorNet, but .* of a LiteColorNet'),
+        ],
+    )
+    def test_a_config_of_the_other_networks(self, file, network, message):
+        with pytest.raises(ValueError, match=message):
+            colorizer_for(load_checkpoint(file), {**CONFIG, **network})
+
+    def test_a_config_of_the_light_networks(self, published):
+        with pytest.raises(ValueError, match='color_net is a LiteColorNet, but .* of a SemanticColorNet'):
+            colorizer_for(load_checkpoint(published), {**CONFIG, 'color_net': {'type': 'LiteColorNet'}})
