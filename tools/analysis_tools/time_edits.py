@@ -2,9 +2,10 @@
 
     python tools/analysis_tools/time_edits.py PHOTO [--edits 20]
 
-An edit paints a disc of a fortieth of the photo's width with another class, somewhere in the photo. Times are medians of
-seconds from the stroke to the colours of the preview and of the networks' full input; `first` is that of a photo just
-opened, its map seen by the segmenter. The published networks have random weights, on which their time does not depend.
+An edit paints a disc of a fortieth of the photo's width with another class, somewhere in the photo. Times are medians
+of seconds from the stroke to the colours of the preview and of the networks' full input; `first` is that of a photo
+just opened, its map seen by the segmenter. The published networks have random weights, on which their time does not
+depend.
 """
 
 import argparse

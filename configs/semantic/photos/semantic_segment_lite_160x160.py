@@ -1,8 +1,9 @@
-# Training stage 1 on the light backbone: a segmenter on the frozen encoder of the colour weights that ship, whose decoder
-# it begins with, on one's own photos with maps.
+# Training stage 1 on the light backbone: a segmenter on the frozen encoder of the colour weights that ship, whose
+# decoder it begins with, on one's own photos with maps.
+#   python tools/dataset_converters/caption_maps.py data/semantic captions.json data/semantic_maps
 #   python tools/dataset_converters/make_list.py data/semantic --split
 #   python tools/train.py configs/semantic/photos/semantic_segment_lite_160x160.py
-# data/semantic holds the photos, data/semantic_maps a PNG for each.
+# data/semantic holds the photos, data/semantic_maps a PNG for each; the first command adds weak maps of stuff.
 _base_ = ['./semantic_segment_photos_w025_128x128.py']
 
 start = 'projects/insta_colorization/weights/insta_fusion_lite.safetensors'

@@ -31,7 +31,9 @@ class SemanticCrossEntropy(nn.Module):
             raise ValueError(
                 f'a true map must have the classes 0..{NUM_CLASSES - 1} and {UNKNOWN}, but has {true[wrong][0]}'
             )
-        rows, columns = (side // length for side, length in zip(true.shape[1:], colors.class_logits.shape[2:], strict=True))
+        rows, columns = (
+            side // length for side, length in zip(true.shape[1:], colors.class_logits.shape[2:], strict=True)
+        )
         true = true[:, rows // 2 :: rows, columns // 2 :: columns]
         total = F.cross_entropy(colors.class_logits.float(), true, ignore_index=UNKNOWN, reduction='sum')
         return total / (true != UNKNOWN).sum().clamp(min=1)

@@ -221,5 +221,5 @@ class TestLight:
             colorizer_for(load_checkpoint(file), {**CONFIG, **network})
 
     def test_a_config_of_the_light_networks(self, published):
-        with pytest.raises(ValueError, match='color_net is a LiteColorNet, but .* of a SemanticColorNet'):
+        with pytest.raises(ValueError, match=r'color_net is a LiteColorNet, but .* of a SemanticColorNet'):
             colorizer_for(load_checkpoint(published), {**CONFIG, 'color_net': {'type': 'LiteColorNet'}})

@@ -119,12 +119,13 @@ class TestStart:
 
     def test_of_another_width(self, weights):
         with pytest.raises(
-            ValueError, match=r'bottleneck.weight of .* has the shape \(10, 320, .*of width 0.125 begins with \(20, 320,'
+            ValueError,
+            match=r'bottleneck.weight of .* has the shape \(10, 320, .*of width 0.125 begins with \(20, 320,',
         ):
             LiteSegmenter(1 / 8, weights=weights)
 
     def test_of_another_backbone(self, image_weights):
-        with pytest.raises(ValueError, match='has no image_net.encoder.stem.0.weight, with which LiteColorNet begins'):
+        with pytest.raises(ValueError, match=r'has no image_net\.encoder\.stem\.0\.weight, with which LiteColorNet'):
             LiteColorNet(1 / 16, weights=image_weights)
 
 
