@@ -149,7 +149,9 @@ def convert(args: argparse.Namespace) -> None:
         if target.is_file() or not path.is_file():
             continue
         image = load_rgb(path)
-        found: Instances | None = None if boxes is None else boxes.instances_of(str(path), image.shape[:2])
+        found: Instances | None = (
+            None if boxes is None else boxes.instances_of(str(path), (image.shape[0], image.shape[1]))
+        )
         ids = label(image, classes, [] if found is None else found.boxes.tolist())
         there = [name for name in classes if (ids == SEMANTIC_CLASSES.index(name)).any()]
         if there:

@@ -52,7 +52,7 @@ class SemanticFamily(Family):
         TrainingStage(('segment_net',), 'SemanticSegmenter', predicts=False),
         TrainingStage(('segment_net', 'color_net'), 'SemanticColorizer'),
     )
-    published = (
+    published: ClassVar[tuple[Layout, ...]] = (
         Layout(
             'semantic',
             {'segment_net': '', 'color_net': ''},
@@ -105,7 +105,7 @@ class SemanticLiteFamily(SemanticFamily):
         'segment_net': {**_LITE, 'head.weight': (NUM_CLASSES, None, 1, 1)},
         'color_net': {**_LITE, 'map_code.weight': (NUM_CLASSES, None)},
     }
-    published = ()
+    published: ClassVar[tuple[Layout, ...]] = ()
     copies: ClassVar = {'color_net.encoder': 'segment_net.encoder'}
     types: ClassVar = {'segment_net': 'LiteSegmenter', 'color_net': 'LiteColorNet'}
 
