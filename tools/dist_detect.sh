@@ -4,7 +4,8 @@
 #   tools/dist_detect.sh DETECTOR PROCESSES PHOTOS... --out instances.json [options of tools/detect_instances.py]
 #
 # Several machines that share a file system: the same command on each, with NNODES, its NODE_RANK (from 0) and the first
-# one's MASTER_ADDR set; PORT (29500) has to be free there. PYTHON names another interpreter than the one on the PATH.
+# one's MASTER_ADDR set; PORT (29500) has to be free there. One machine takes any free port. PYTHON names another
+# interpreter than the one on the PATH.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -15,10 +16,6 @@ DETECTOR=$1
 PROCESSES=$2
 shift 2
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
-  --nnodes="${NNODES:-1}" \
-  --node_rank="${NODE_RANK:-0}" \
-  --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-  --master_port="${PORT:-29500}" \
-  --nproc_per_node="$PROCESSES" \
-  "$(dirname "${BASH_SOURCE[0]}")/detect_instances.py" "$DETECTOR" "$@" --launcher pytorch
+TOOLS=$(dirname "${BASH_SOURCE[0]}")
+source "$TOOLS/dist_launch.sh"
+launch "$PROCESSES" "$TOOLS/detect_instances.py" "$DETECTOR" "$@" --launcher pytorch

@@ -4,8 +4,8 @@
 #   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of tools/test.py]
 #
 # CHECKPOINT may be empty ("") for a baseline. Several machines: the same command on each, with NNODES, its NODE_RANK
-# (from 0) and the first one's MASTER_ADDR set; PORT (29500) has to be free there. PYTHON names another interpreter than
-# the one on the PATH.
+# (from 0) and the first one's MASTER_ADDR set; PORT (29500) has to be free there. One machine takes any free port. PYTHON
+# names another interpreter than the one on the PATH.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -17,10 +17,6 @@ CHECKPOINT=$2
 PROCESSES=$3
 shift 3
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
-  --nnodes="${NNODES:-1}" \
-  --node_rank="${NODE_RANK:-0}" \
-  --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-  --master_port="${PORT:-29500}" \
-  --nproc_per_node="$PROCESSES" \
-  "$(dirname "${BASH_SOURCE[0]}")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"
+TOOLS=$(dirname "${BASH_SOURCE[0]}")
+source "$TOOLS/dist_launch.sh"
+launch "$PROCESSES" "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"

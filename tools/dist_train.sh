@@ -4,7 +4,8 @@
 #   tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
 #
 # Several machines: the same command on each, with NNODES, its NODE_RANK (from 0) and the first one's MASTER_ADDR set;
-# PORT (29500) has to be free there. PYTHON names another interpreter than the one on the PATH.
+# PORT (29500) has to be free there. One machine takes any free port, so several runs go beside one another. PYTHON names
+# another interpreter than the one on the PATH.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -15,10 +16,6 @@ CONFIG=$1
 GPUS=$2
 shift 2
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
-  --nnodes="${NNODES:-1}" \
-  --node_rank="${NODE_RANK:-0}" \
-  --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-  --master_port="${PORT:-29500}" \
-  --nproc_per_node="$GPUS" \
-  "$(dirname "${BASH_SOURCE[0]}")/train.py" "$CONFIG" --launcher pytorch "$@"
+TOOLS=$(dirname "${BASH_SOURCE[0]}")
+source "$TOOLS/dist_launch.sh"
+launch "$GPUS" "$TOOLS/train.py" "$CONFIG" --launcher pytorch "$@"

@@ -17,9 +17,12 @@ except ModuleNotFoundError as error:
         f'insta_colorization needs MMEngine ({error}): pip install "insta_colorization[lite]", or a fork of it '
         '(docs/get_started.md)'
     ) from error
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 
 SCOPE = 'insta_colorization'
+# Configs may inherit from recipes of the installed package, `_base_ = 'insta_colorization::insta/X.py'`.
+MODULE2PACKAGE[SCOPE] = SCOPE
 
 
 def _parents() -> ModuleType:

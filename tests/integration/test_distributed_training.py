@@ -162,6 +162,55 @@ def test_a_missing_argument_is_one_line(tmp_path, script):
     assert done.stderr.count('\n') == 1
 
 
+@pytest.fixture
+def words(tmp_path):
+    """Runs a script with a Python that prints what it would start; the port behind its option is the first word."""
+    fake = tmp_path / 'python'
+    fake.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+
+    def started(script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+        own = {name: value for name, value in os.environ.items() if name != 'PORT'}
+        command = [str(ROOT / 'tools' / script), *arguments]
+        return subprocess.run(command, env={**own, 'PYTHON': str(fake), **env}, capture_output=True, text=True)
+
+    return started
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'expected'),
+    [
+        ('dist_train.sh', ['c.py', '2', '--amp'], ['train.py', 'c.py', '--launcher', 'pytorch', '--amp']),
+        ('dist_test.sh', ['c.py', '', '2'], ['test.py', 'c.py', '', '--launcher', 'pytorch']),
+        ('dist_detect.sh', ['opencv', '2', 'a b'], ['detect_instances.py', 'opencv', 'a b', '--launcher', 'pytorch']),
+    ],
+)
+def test_runs_on_one_machine_take_free_ports(words, script, arguments, expected):
+    with socket.socket() as first:
+        first.bind(('', 0))
+        first.listen()
+        taken = first.getsockname()[1]
+        lines = words(script, *arguments).stdout.splitlines()
+        done = words(script, *arguments, PORT=str(taken))
+
+    ports = [line.removeprefix('--master_port=') for line in lines if line.startswith('--master_port=')]
+    assert ports != [str(taken)]
+    assert 1024 < int(ports[0]) < 65536
+    assert '--nproc_per_node=2' in lines
+    assert [Path(lines[7]).name, *lines[8:]] == expected
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr.startswith(f'error: PORT {taken} cannot be used ([Errno 98] Address already in use); another')
+    assert done.stderr.count('\n') == 1
+
+
+def test_several_machines_agree_on_a_port(words):
+    machines = {'NNODES': '2', 'MASTER_ADDR': '127.0.0.1'}
+    for rank in '01':
+        done = words('dist_train.sh', 'c.py', '2', NODE_RANK=rank, PORT='28731', **machines)
+        assert '--master_port=28731' in done.stdout.splitlines()
+    assert '--master_port=29500' in words('dist_train.sh', 'c.py', '2', NODE_RANK='1', **machines).stdout
+
+
 def test_slurm_starts_a_process_for_each_gpu(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

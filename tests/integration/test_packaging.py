@@ -86,13 +86,17 @@ def test_wheel_imports_without_the_checkout(wheel, tmp_path):
     pip('install', '--no-deps', '--no-index', '--target', tmp_path, wheel)
     code = (
         'from importlib.metadata import requires; import insta_colorization.models; '
-        "print(insta_colorization.__file__); print(*requires('insta_colorization'))"
+        "print(insta_colorization.__file__); print(*requires('insta_colorization')); "
+        'from insta_colorization.utils.configs import load_config; print(load_config("mine.py").train_cfg.max_iters)'
     )
+    base = "_base_ = 'insta_colorization::insta/insta_full_cocostuff_256x256.py'"
+    (tmp_path / 'mine.py').write_text(f'{base}\ntrain_cfg = dict(max_iters=7)\n')
     env = {**os.environ, 'PYTHONPATH': str(tmp_path)}
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=env)
 
     assert done.returncode == 0, done.stderr
-    place, requirements = done.stdout.strip().splitlines()
+    place, requirements, iterations = done.stdout.strip().splitlines()
+    assert iterations == '7'
     assert Path(place).parent == tmp_path / 'insta_colorization'
     assert 'mmdet' in requirements
     assert 'extra == "detectors"' in requirements

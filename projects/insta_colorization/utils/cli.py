@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import getpass
 import importlib
 import io
 import logging
@@ -13,6 +14,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType, TracebackType, UnionType
 from typing import Any, Literal, NoReturn, Self, TypeVar, get_args, get_origin, get_type_hints
 
@@ -153,6 +156,7 @@ class Command:
         signals = Signals()
         with ExitStack() as process:
             if argv is None:
+                process.enter_context(_home())
                 process.enter_context(_standard_streams())
                 process.enter_context(signals)
             try:
@@ -199,6 +203,27 @@ class Command:
         with suppress(OSError):  # whoever hung up reads no more
             print(self.when_stopped.replace('stopped', f'stopped{by}', 1), file=sys.stderr)
         return 128 + number
+
+
+@contextmanager
+def _home() -> Iterator[None]:
+    """Within it a user without a name or home, as in containers, has what libraries ask for when they are imported."""
+    given: dict[str, str] = {}
+    with TemporaryDirectory(prefix='home-') as folder:
+        try:
+            Path.home()
+        except RuntimeError:
+            given['HOME'] = folder
+        try:
+            getpass.getuser()
+        except (KeyError, OSError):
+            given['USER'] = str(os.getuid())
+        os.environ.update(given)
+        try:
+            yield
+        finally:
+            for name in given:
+                os.environ.pop(name, None)
 
 
 @contextmanager

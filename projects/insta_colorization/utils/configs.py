@@ -2,7 +2,7 @@
 
 import argparse
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,44 @@ SHIPPED_WEIGHTS = {
 }
 # What weights of anyone's are made for, unless their metadata or a config says otherwise.
 PUBLISHED_CONFIG = 'insta_fusion_cocostuff_256x256'
+
+
+# What MMEngine's runner, the tools and prediction read; other top-level names are the config's own.
+_SETTINGS = frozenset(
+    (
+        *(
+            'model',
+            'work_dir',
+            'train_dataloader',
+            'val_dataloader',
+            'test_dataloader',
+            'train_cfg',
+            'val_cfg',
+            'test_cfg',
+        ),
+        *('auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks'),
+        *(
+            'custom_hooks',
+            'data_preprocessor',
+            'load_from',
+            'resume',
+            'launcher',
+            'env_cfg',
+            'log_processor',
+            'log_level',
+        ),
+        *(
+            'visualizer',
+            'default_scope',
+            'randomness',
+            'experiment_name',
+            'runner_type',
+            'model_wrapper_cfg',
+            'compile',
+        ),
+        *('find_unused_parameters', 'custom_imports', 'input_size', 'detector'),
+    )
+)
 
 
 def config_folder() -> Path:
@@ -94,9 +132,11 @@ def load_config(
 
     Raises:
         FileNotFoundError: there is no such config.
-        ValueError: the file is not a config, or says nothing about a model.
+        ValueError: the file is not a config, or says nothing about a model; or nothing would read a setting.
     """
     from mmengine.config import Config
+
+    import insta_colorization.registry  # noqa: F401  # it tells MMEngine where this package has its recipes
 
     if isinstance(config, Config):
         loaded, source = config, config.filename
@@ -112,5 +152,37 @@ def load_config(
             raise ValueError(f'config {source} cannot be used: {reason}') from error
     if not isinstance(loaded.get('model'), Mapping):
         raise ValueError(f'config {source or "given"} has no `model`, but has {", ".join(loaded) or "nothing"}')
+    for key in settings or {}:
+        _require_used(key.partition('.')[0], loaded.to_dict())
     loaded.merge_from_dict(dict(settings or {}))
     return loaded
+
+
+def _require_used(name: str, config: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for a setting that nothing would read: a slip, or a variable that a config is made with."""
+    if name in _SETTINGS:
+        return
+    if name not in config:
+        close = difflib.get_close_matches(name, {*_SETTINGS, *config}, n=1)
+        raise ValueError(f'there is no setting {name!r}' + (f'; the closest one is {close[0]!r}' if close else ''))
+    used = [place for place, value in _places(config) if value == config[name] and _is_of(name, place, value)]
+    if used:
+        raise ValueError(
+            f'{name!r} is a variable that the config was made with; what it went into is {", ".join(used)}'
+        )
+
+
+def _places(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """Dotted keys of a config's settings below its top level, with their values."""
+    items = config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
+    for key, value in items:
+        if prefix:
+            yield f'{prefix}.{key}', value
+        yield from _places(value, f'{prefix}.{key}' if prefix else key)
+
+
+def _is_of(name: str, place: str, value: Any) -> bool:
+    """Whether a setting that equals a variable comes from it: by its name, or because it is a whole part."""
+    return not place.startswith(f'{name}.') and (
+        place.endswith(f'.{name}') or bool(value and isinstance(value, list | dict))
+    )

@@ -3,6 +3,8 @@ import logging
 import os
 import signal
 import sys
+from getpass import getuser
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,27 @@ def test_the_commands_own_status(returned, status, capsys):
 def test_an_error_is_one_line(error, line, capsys):
     assert run(failing(error)) == 1
     assert capsys.readouterr().err == line
+
+
+def test_a_user_without_a_name_has_a_home_for_the_time(monkeypatch, capsys):
+    def unknown(number: int) -> None:
+        raise KeyError(f'getpwuid(): uid not found: {number}')
+
+    monkeypatch.setattr('pwd.getpwuid', unknown)
+    for name in ('HOME', 'LOGNAME', 'USER', 'LNAME', 'USERNAME'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, 'argv', ['tool'])
+    found = []
+    command = Command('A tool.', lambda parser: None, lambda args: found.extend([Path.home(), getuser()]), imports=())
+    with monkeypatch.context() as own:
+        own.setattr('insta_colorization.utils.cli.Signals._set', lambda signals, handler: None)
+        assert command() == 0
+
+    home, name = found
+    assert name == str(os.getuid())
+    assert home.name.startswith('home-')
+    assert not home.exists()
+    assert 'HOME' not in os.environ
 
 
 def test_debug_shows_where(capsys):

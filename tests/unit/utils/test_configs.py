@@ -1,10 +1,13 @@
+import inspect
+
 import pytest
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.detectors.dense_head import DenseDetector
 from insta_colorization.models import Colorizer
-from insta_colorization.registry import MODELS
+from insta_colorization.registry import MODELS, build_model
 from insta_colorization.utils.configs import (
     DEFAULT_WEIGHTS,
     PUBLISHED_CONFIG,
@@ -97,3 +100,48 @@ def test_configs_that_are_loaded_already():
 
     assert load_config(config) is config
     assert load_config({'model': {'type': 'ImageColorizer'}}).model.type == 'ImageColorizer'
+
+
+@pytest.mark.parametrize(
+    ('key', 'message'),
+    [
+        ('optim_wraper.optimizer.lr', "there is no setting 'optim_wraper'; the closest one is 'optim_wrapper'"),
+        ('randomnes.seed', "no setting 'randomnes'; the closest one is 'randomness'"),
+        ('zzz', "there is no setting 'zzz'$"),
+        ('max_iters', r"'max_iters' is a variable that the config was made with; .* train_cfg\.max_iters"),
+        ('train_pipeline', r"'train_pipeline' is a variable .* train_dataloader\.dataset\.pipeline"),
+    ],
+)
+def test_settings_that_nothing_reads_are_refused(tmp_path, key, message):
+    (tmp_path / 'mine.py').write_text(
+        "model = dict(type='ImageColorizer')\nmax_iters = 100\ntrain_pipeline = [dict(type='LoadPhoto')]\nmine = 100\n"
+        'train_cfg = dict(max_iters=max_iters)\ntrain_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
+    )
+
+    with pytest.raises(ValueError, match=message):
+        load_config(tmp_path / 'mine.py', {key: 3})
+
+    assert load_config(tmp_path / 'mine.py', {'mine': 3}).mine == 3  # for a hook of one's own
+
+
+@pytest.mark.parametrize('name', inspect.signature(Runner.__init__).parameters.keys() - {'self', 'cfg'})
+def test_every_setting_of_the_runner_may_be_new(name):
+    assert load_config({'model': {'type': 'ImageColorizer'}}, {f'{name}.x': 1})[name].x == 1
+
+
+def test_recipes_of_the_installed_package_can_be_inherited(tmp_path, monkeypatch):
+    """As mmengine does it, from the folder that `mim` looks for; test_packaging.py does so with a wheel."""
+    package = tmp_path / 'insta_colorization'
+    (package / '.mim').mkdir(parents=True)
+    (package / '.mim' / 'configs').symlink_to(config_folder())
+    (package / '.mim' / 'model-index.yml').symlink_to(config_folder().parent / 'model-index.yml')
+    monkeypatch.setattr('mmengine.config.config.get_installed_path', lambda name: str(package))
+    monkeypatch.setattr('mmengine.config.config.is_installed', lambda name: name == 'insta_colorization')
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = 'insta_colorization::insta/insta_full_cocostuff_256x256.py'\ntrain_cfg = dict(max_iters=7)\n"
+    )
+
+    config = load_config(tmp_path / 'mine.py')
+
+    assert config.train_cfg.max_iters == 7
+    assert isinstance(build_model(config.model), Colorizer)
