@@ -178,7 +178,7 @@ def _places(config: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     for key, value in items:
         if prefix:
             yield f'{prefix}.{key}', value
-        yield from _places(value, f'{prefix}.{key}' if prefix else key)
+        yield from _places(value, f'{prefix}.{key}' if prefix else str(key))
 
 
 def _is_of(name: str, place: str, value: Any) -> bool:
