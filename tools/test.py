@@ -22,6 +22,8 @@ from insta_colorization.utils.options import NetworkOptions
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from insta_colorization.evaluation.metrics.captions import Painter
+
 
 def arguments(parser: Parser) -> None:
     """Adds the arguments."""
@@ -44,7 +46,8 @@ def check(args: argparse.Namespace) -> None:
 
     try:
         NetworkOptions(decoder=args.decoder, preset=args.preset)
-        args.decoder = parse_decoder(args.decoder) if args.decoder else None
+        if args.decoder:
+            parse_decoder(args.decoder)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for option in ('decoder', 'preset'):
@@ -84,12 +87,14 @@ def measure(cfg: 'Config', args: argparse.Namespace) -> dict[str, Any]:
     from insta_colorization.engine.launchers import use_launcher
     from insta_colorization.engine.tester import Tester
     from insta_colorization.evaluation.baselines import GrayBaseline, TintBaseline, fit_tint
-    from insta_colorization.evaluation.metrics import PhotoMetric
+    from insta_colorization.evaluation.metrics import CaptionFollowing, PhotoMetric
     from insta_colorization.evaluation.protocol import document, warn_of_missing_boxes
+    from insta_colorization.models.decoders import parse_decoder
 
     checkpoint = load_checkpoint(args.checkpoint) if args.checkpoint else None
     baseline = TintBaseline if args.baseline == 'tint' else GrayBaseline
-    model = colorizer_for(checkpoint, cfg.model, args.decoder, args.preset) if checkpoint else baseline()
+    decoder = parse_decoder(args.decoder) if args.decoder else None
+    model = colorizer_for(checkpoint, cfg.model, decoder, args.preset) if checkpoint else baseline()
     use_launcher(cfg, args.launcher)
     register_reader()
     tester = Tester(
@@ -108,11 +113,24 @@ def measure(cfg: 'Config', args: argparse.Namespace) -> dict[str, Any]:
     warn_of_missing_boxes(photos.dataset, model)
     if args.baseline == 'tint':
         model.ab = fit_tint(photos, len(photos.dataset))
+    metrics = [metric for metric in tester.test_loop.evaluator.metrics if isinstance(metric, PhotoMetric)]
+    for metric in metrics:
+        if isinstance(metric, CaptionFollowing) and checkpoint:
+            metric.painter = painter(cfg, args)
     values = tester.test()
     if not is_main_process():
         return {}
-    metrics = [metric for metric in tester.test_loop.evaluator.metrics if isinstance(metric, PhotoMetric)]
     return document(Path(cfg.filename).stem, photos.dataset, values, metrics, model, checkpoint)
+
+
+def painter(cfg: 'Config', args: argparse.Namespace) -> 'Painter':
+    """Makes the pictures of which is measured how they follow captions: those that a user gets."""
+    from insta_colorization.apis.predictor import Predictor
+
+    predictor = Predictor(
+        cfg, args.checkpoint, detector='none', decoder=args.decoder, preset=args.preset, precision='fp32'
+    )
+    return lambda pixels, instances, caption: predictor.predict(pixels, instances=instances, caption=caption).pixels
 
 
 main = Command(__doc__, arguments, run, 'stopped; nothing was written', begin=lambda args: keep_between_photos())

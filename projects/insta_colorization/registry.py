@@ -51,11 +51,11 @@ DATA_SAMPLERS = _child('DATA_SAMPLERS', 'datasets')
 METRICS = _child('METRICS', 'evaluation.metrics')
 HOOKS = _child('HOOKS', 'engine.hooks')
 OPTIM_WRAPPERS = _child('OPTIM_WRAPPERS', 'engine.optim_wrapper')
+OPTIM_WRAPPER_CONSTRUCTORS = _child('OPTIM_WRAPPER_CONSTRUCTORS', 'engine.optim_constructor')
 LOOPS = _child('LOOPS', 'engine.loops')
 
 # We add nothing to these, but under our scope MMEngine looks for a child of each and warns when there is none.
 OPTIMIZERS = _child('OPTIMIZERS')
-OPTIM_WRAPPER_CONSTRUCTORS = _child('OPTIM_WRAPPER_CONSTRUCTORS')
 PARAM_SCHEDULERS = _child('PARAM_SCHEDULERS')
 MODEL_WRAPPERS = _child('MODEL_WRAPPERS')
 WEIGHT_INITIALIZERS = _child('WEIGHT_INITIALIZERS')

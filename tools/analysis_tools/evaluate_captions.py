@@ -16,9 +16,10 @@ masks, or with what a detector finds, at most 384 pixels wide and high, and meas
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,6 @@ from insta_colorization.utils.cli import Command, Parser, add_options, number
 from insta_colorization.utils.options import NetworkOptions
 
 LONGEST_SIDE = 384
-# Another colour is one that is this far from the named one, in Lab units.
-OTHER = 25.0
-OTHERS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'pink')
-LEAST_AREA = 100
 
 
 def arguments(parser: Parser) -> None:
@@ -47,44 +44,8 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
 
 
-def swapped(caption: str, names: Sequence[str], other: str) -> str:
-    """A caption with another colour in the place of some."""
-    return re.sub(rf'\b({"|".join(map(re.escape, names))})\b', other, caption.lower())
-
-
-def lab_of(picture: np.ndarray) -> np.ndarray:
-    """(3, H, W) CIELAB of a picture (H, W, 3) uint8."""
-    import torch
-
-    from insta_colorization.colorspace import rgb_to_lab
-
-    return rgb_to_lab(torch.from_numpy(picture).movedim(-1, 0).float() / 255).numpy()
-
-
-def area(hint: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool, the place of a hint."""
-    inside = np.zeros(size, bool)
-    x0, y0, x1, y1 = hint.box
-    inside[y0:y1, x0:x1] = True if hint.mask is None else hint.mask
-    return inside
-
-
-def outside(size: tuple[int, int], *groups: Any) -> np.ndarray:
-    """(H, W) bool, what no box of some groups of instances covers."""
-    free = np.ones(size, bool)
-    for instances in groups:
-        for x0, y0, x1, y1 in instances.in_pixels().tolist():
-            free[y0:y1, x0:x1] = False
-    return free
-
-
-def distance(lab: np.ndarray, inside: np.ndarray, ab: Sequence[float]) -> float:
-    """Lab units from the mean colour of a place to another one."""
-    return float(np.linalg.norm(lab[1:, inside].mean(axis=1) - ab))
-
-
-def measure(predictor: Any, photo: Any, captions: Sequence[str], true: Any, found: Any) -> dict[str, list[float]]:
-    """The figures of one photo, a list for each.
+def measure(predictor: Any, photo: Any, captions: Sequence[str], true: Any, found: Any) -> Iterator[dict[str, float]]:
+    """The figures of each colour of a photo's captions.
 
     Args:
         predictor: colours it.
@@ -93,58 +54,15 @@ def measure(predictor: Any, photo: Any, captions: Sequence[str], true: Any, foun
         true: its objects.
         found: the objects that are coloured.
     """
-    import torch
+    from insta_colorization.evaluation.captions import cases, following, outside
 
-    from insta_colorization.evaluation.metrics import PSNR
-    from insta_colorization.fileio.hints import within_srgb
-    from insta_colorization.models.language import steer
-    from insta_colorization.models.language.colors import color_of
-    from insta_colorization.structures import Hint
-
-    names = ('before', 'after', 'swapped', 'outside', 'plain', 'told', 'spread')
-    figures: dict[str, list[float]] = {name: [] for name in names}
-    free = outside(photo.size, true, found)
-    truth = torch.from_numpy(photo.rgb8).movedim(-1, 0)
-
+    @cache
     def picture(caption: str | None = None) -> np.ndarray:
         return predictor.predict(photo, instances=found, caption=caption).pixels
 
-    def psnr(pixels: np.ndarray) -> float:
-        return PSNR().measure(truth, torch.from_numpy(pixels).movedim(-1, 0))['PSNR']
-
-    plain = picture()
-    before = lab_of(plain)
-    for turn, caption in enumerate(captions):
-        steering = steer(caption, photo.pixels, true)
-        used = [entry for entry in steering.record['used'] if entry['objects']]
-        objects = iter([hint for hint in steering.hints if hint.strict == 1])
-        places = [[next(objects) for _ in entry['ab']] for entry in used]
-        counted = [
-            (entry, inside, hints)
-            for entry, hints in zip(used, places, strict=True)
-            if (inside := np.any([area(hint, photo.size) for hint in hints], axis=0)).sum() >= LEAST_AREA
-        ]
-        if not counted:
-            continue
-        told = picture(caption)
-        after = lab_of(told)
-        figures['plain'].append(psnr(plain))
-        figures['told'].append(psnr(told))
-        if free.any():
-            figures['outside'].append(float(np.linalg.norm((after - before)[1:, free].mean(axis=1))))
-        for entry, inside, hints in counted:
-            named = np.mean([hint.ab for hint in hints], axis=0)
-            known = {name: color_of(name) or (0.0, 0.0) for name in OTHERS}
-            others = {name: ab for name, ab in known.items() if np.linalg.norm(np.subtract(ab, named)) > OTHER}
-            other = list(others)[turn % len(others)]
-            (wished, *_) = within_srgb([Hint(others[other], hints[0].box, hints[0].mask)], photo.pixels)
-            changed = lab_of(picture(swapped(caption, entry['color'], other)))
-            figures['before'].append(distance(before, inside, named))
-            figures['after'].append(distance(after, inside, named))
-            figures['swapped'].append(distance(changed, inside, wished.ab) < distance(changed, inside, named))
-            spreads = [np.sqrt(lab[1:, inside].var(axis=1).sum()) for lab in (changed, before)]
-            figures['spread'].append(float(spreads[0] / max(spreads[1], 1e-6)))
-    return figures
+    free = outside(photo.size, true, found)
+    for case in cases(captions, photo.pixels, true):
+        yield following(case, photo.pixels, picture(), picture(case.caption), picture(case.swapped), free)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -170,16 +88,17 @@ def run(args: argparse.Namespace) -> None:
     if not jobs:
         raise ValueError(f'{args.captions} has captions for none of the photos')
     boxes.matched([job.name for job in jobs])
-    figures: dict[str, list[float]] = {}
+    figures: dict[str, list[float]] = defaultdict(list)
     with progress_bar() as tell:
         for done, job in enumerate(jobs, 1):
             photo = reduced(predictor.read(job.source, job.name))
             true = boxes.instances_of(job.name, photo.size)
             (found,) = predictor.find([photo], [job.name]) if args.detector else [true]
-            own = measure(predictor, photo, captions.of(job.name), true, found)
-            figures = {name: figures.get(name, []) + values for name, values in own.items()}
+            for own in measure(predictor, photo, captions.of(job.name), true, found):
+                for name, value in own.items():
+                    figures[name].append(value)
             tell(done, len(jobs))
-    table = {name: _summary(values) for name, values in figures.items() if values}
+    table = {name: _summary(values) for name, values in figures.items()}
     if not table:
         raise ValueError(f'no caption of the {len(jobs)} photos gives a colour to an object that has a true box')
     print(f'{"":10}{"median":>9}{"mean":>9}{"count":>9}')

@@ -275,7 +275,7 @@ def _require_named(paths: Sequence[Path], stems: Mapping[str, str]) -> None:
 def _write(
     path: Path, entries: StateDict, metadata: dict[str, str] | None, copies: Mapping[str, str], wrapper: str = ''
 ) -> Path:
-    """Writes one file; with `metadata` None a `.pth` is the dict of the published files, bare or under `wrapper`."""
+    """Writes one file; a `.pth` has the entries under `wrapper` or, without one, bare or beside its `metadata`."""
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f'a checkpoint must end in {" or ".join(SUFFIXES)}, but got {path.name!r}')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,8 +291,10 @@ def _write(
         data = save(distinct, metadata={**(metadata or {}), **said} or None)
     else:
         buffer = BytesIO()
-        plain = {wrapper: OrderedDict(entries)} if wrapper else OrderedDict(entries)
-        torch.save(plain if metadata is None else {'state_dict': entries, 'meta': metadata}, buffer)
+        plain: dict[str, Any] = {wrapper: OrderedDict(entries)} if wrapper else OrderedDict(entries)
+        if metadata is not None:
+            plain = {wrapper or 'state_dict': entries, 'meta': metadata}
+        torch.save(plain, buffer)
         data = buffer.getvalue()
     write_whole(data, path)
     return path

@@ -9,6 +9,7 @@ except ImportError as error:
     ) from error
 
 from .augmentations import AgePhoto, SampleHints
+from .captions import LoadCaption, LoadCaptions, LuminanceJitter, SwapColors
 from .dataset import ColorizationDataset
 from .sampler import PhotoSampler
 from .semantic import ForgetMap, LoadSemanticMap

@@ -17,6 +17,8 @@ _TABLES = {'.csv': ',', '.tsv': '\t'}
 _TITLES = ('caption', 'captions', 'text')
 _SHOWN = 60
 
+Pairs = tuple[tuple[str, str], ...]
+
 
 class CaptionFile(PhotoEntries[str]):
     """The captions of photos.
@@ -27,6 +29,9 @@ class CaptionFile(PhotoEntries[str]):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not such a file, or a caption has no words.
+
+    Attributes:
+        listed: {photo: its captions} as the file has them, with those that are there twice.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -39,9 +44,11 @@ class CaptionFile(PhotoEntries[str]):
             raise ValueError(f'{path} is not UTF-8: {error}') from error
         table = _TABLES.get(path.suffix.lower())
         captions: dict[str, list[str]] = {}
+        self.listed: dict[str, list[str]] = {}
         for photo, caption in _rows(text, table, path) if table else _entries(text, path):
             if not any(map(str.isalnum, caption)):
                 raise ValueError(f'{path}, photo {photo}: a caption must have words, but got {caption!r}')
+            self.listed.setdefault(photo, []).append(caption)
             own = captions.setdefault(photo, [])
             if caption not in own:
                 own.append(caption)
@@ -60,6 +67,57 @@ class CaptionFile(PhotoEntries[str]):
                     f'{self.path} has {len(own)} captions for {photo}, {_short(own[0])} and {_short(own[1])}, '
                     'but a picture has the colours of one'
                 )
+
+
+class PairFile:
+    """Which words of captions are a noun and its colour, as L-CoDe's `obj2col.json` has it.
+
+    JSON, {photo: for each of its captions a list of [noun, colour]}, by the numbers of the words from 1.
+
+    Args:
+        path: the file.
+        captions: the captions, as many for each photo and in the same order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a file, or does not fit the captions.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], captions: CaptionFile) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no file of nouns and their colours {path}')
+        try:
+            content = json.loads(path.read_bytes())
+        except (RecursionError, ValueError) as error:
+            raise ValueError(f'{path} is not JSON: {error}') from error
+        if not isinstance(content, dict):
+            raise ValueError(f'{path} must have {{photo: [[[noun, colour], ...], ...]}}, but has {_short(content)}')
+        pairs: dict[str, dict[str, Pairs]] = {}
+        for photo, lists in content.items():
+            own = captions.listed.get(photo, [])
+            if not isinstance(lists, list) or len(lists) != len(own):
+                raise ValueError(f'{path}, photo {photo}: {_short(lists)} are no lists for {len(own)} captions')
+            pairs[photo] = {
+                text: _said(text, each, f'{path}, photo {photo}') for text, each in zip(own, lists, strict=True)
+            }
+        self._entries = PhotoEntries(path, 'pairs', {photo: (own,) for photo, own in pairs.items()})
+
+    def of(self, photo: str, caption: str) -> Pairs:
+        """(noun, colour) in words, for each pair of a caption of a photo."""
+        return next(iter(self._entries.of(photo)), {}).get(caption, ())
+
+
+def _said(caption: str, pairs: Any, where: str) -> Pairs:
+    words = caption.lower().split()
+    said = []
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        numbers = pair if isinstance(pair, list) and len(pair) == 2 else [None]
+        if not all(isinstance(number, int) and 1 <= number <= len(words) for number in numbers):
+            raise ValueError(f'{where}: {_short(pair)} are no two of the {len(words)} words of {_short(caption)}')
+        noun, color = (words[number - 1].strip('.,;:!?') for number in numbers)
+        said.append((noun, color))
+    return tuple(said)
 
 
 def _rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from insta_colorization.fileio.captions import CaptionFile
+from insta_colorization.fileio.captions import CaptionFile, PairFile
 
 
 @pytest.fixture
@@ -82,3 +82,41 @@ def test_two_captions_of_a_photo(write):
     captions.check(['b.jpg'])
     with pytest.raises(ValueError, match=r"has 2 captions for a.jpg, 'a red bus' and 'a very .{50,60}\.\.\., but a"):
         captions.check(['a.jpg'])
+
+
+class TestPairs:
+    @pytest.fixture
+    def read(self, write, tmp_path):
+        captions = write({'a.jpg': ['A Red bus.', 'a dog', 'A Red bus.'], 'b.jpg': 'a cat'})
+
+        def read(content) -> PairFile:
+            path = tmp_path / 'pairs.json'
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+            return PairFile(path, captions)
+
+        return read
+
+    def test_nouns_and_colours_of_each_caption(self, read):
+        pairs = read({'a.jpg': [[[3, 2]], [], [[3, 2]]]})
+
+        assert pairs.of('photos/a.jpg', 'A Red bus.') == (('bus', 'red'),)
+        assert pairs.of('photos/a.jpg', 'a dog') == pairs.of('b.jpg', 'a cat') == ()
+
+    @pytest.mark.parametrize(
+        ('content', 'message'),
+        [
+            ('{', 'is not JSON'),
+            ([1], r'must have \{photo: \[\[\[noun, colour\], \.\.\.\], \.\.\.\]\}, but has \[1\]'),
+            ({'a.jpg': [[]]}, r'photo a.jpg: \[\[\]\] are no lists for 3 captions'),
+            ({'c.jpg': [[]]}, r'photo c.jpg: \[\[\]\] are no lists for 0 captions'),
+            ({'b.jpg': [[[3, 1]]]}, r"\[3, 1\] are no two of the 2 words of 'a cat'"),
+            ({'b.jpg': [[[1]]]}, r"\[1\] are no two of the 2 words of 'a cat'"),
+        ],
+    )
+    def test_files_that_do_not_fit(self, read, content, message):
+        with pytest.raises(ValueError, match=message):
+            read(content)
+
+    def test_a_file_that_is_not_there(self, write, tmp_path):
+        with pytest.raises(FileNotFoundError, match='no file of nouns and their colours'):
+            PairFile(tmp_path / 'none.json', write({'a.jpg': 'a cat'}))

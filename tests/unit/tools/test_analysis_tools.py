@@ -391,14 +391,3 @@ class TestEvaluateCaptions:
 
         assert status == 1
         assert 'no caption of the 1 photos gives a colour to an object that has a true box' in text
-
-    def test_swapped(self, root):
-        import importlib.util
-
-        spec = importlib.util.spec_from_file_location('captions', root / 'tools/analysis_tools/evaluate_captions.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-
-        assert (
-            module.swapped('A dark red and white bus, red', ['dark red', 'white'], 'blue') == 'a blue and blue bus, red'
-        )

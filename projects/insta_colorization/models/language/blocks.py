@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-6
+_HEAD_CHANNELS = 64
 
 
 def layer_norm(channels: int) -> nn.LayerNorm:
@@ -19,6 +20,11 @@ def check_heads(channels: int, heads: int) -> None:
     """Raises `ValueError` unless the heads divide the channels."""
     if heads < 1 or channels % heads:
         raise ValueError(f'the heads of attention must divide its channels, but got {heads} and {channels}')
+
+
+def usual_heads(channels: int) -> int:
+    """Heads of 64 channels, or one."""
+    return channels // _HEAD_CHANNELS if channels % _HEAD_CHANNELS == 0 else 1
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
@@ -73,10 +79,15 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to what it reads; arguments as of `SelfAttention`."""
+    """Attention and MLP, each added to what it reads; arguments as of `SelfAttention`.
 
-    def __init__(self, channels: int, heads: int, split_bias: bool = False) -> None:
+    Args:
+        drop_path: the share of the photos for which, in training, each of the two is left out.
+    """
+
+    def __init__(self, channels: int, heads: int, split_bias: bool = False, drop_path: float = 0.0) -> None:
         super().__init__()
+        self.drop_path = drop_path
         self.norm1 = layer_norm(channels)
         self.attn = SelfAttention(channels, heads, split_bias)
         self.norm2 = layer_norm(channels)
@@ -84,5 +95,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, C) to the same."""
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self._dropped(self.attn(self.norm1(x)))
+        return x + self._dropped(self.mlp(self.norm2(x)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        if not self.training or not self.drop_path:
+            return x
+        kept = 1 - self.drop_path
+        return x * x.new_empty(len(x), 1, 1).bernoulli_(kept) / kept

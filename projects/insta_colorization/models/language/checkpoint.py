@@ -25,12 +25,13 @@ _PREFIXES = {
     'grouping.': 'decoder.group_block.',
 }
 _HEADS = ('encoder_heads', 'decoder_heads')
+_WORD_SIZES = ('word_width', 'word_depth', 'word_length')
 
 
 def published_name(name: str) -> str:
     """The published file's name of an entry of the network or, without what all of them begin with, of BERT."""
-    ours = next(prefix for prefix in _PREFIXES if name.startswith(prefix))
-    return _PREFIXES[ours] + name.removeprefix(ours)
+    ours = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), '')
+    return _PREFIXES.get(ours, '') + name.removeprefix(ours)
 
 
 @FAMILIES.register_module()
@@ -61,6 +62,9 @@ class LanguageFamily(Family):
     )
 
     def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
+        if network == 'text_encoder' and 'words' in sizes:
+            names = {name: name.removeprefix('word_') for name in ('words', 'letters', *_WORD_SIZES)}
+            return {'type': 'WordTextEncoder', 'captions': None, **{own: int(sizes[n]) for n, own in names.items()}}
         if network == 'text_encoder':
             return {'type': 'BertTextEncoder'}
         names = ('encoder_width', 'encoder_depth', 'decoder_width', 'decoder_depth', 'groups')
@@ -70,7 +74,10 @@ class LanguageFamily(Family):
         self, network: str, shape_of: Callable[[str], tuple[int, ...] | None]
     ) -> dict[str, float | str]:
         if network == 'text_encoder':
-            return {}
+            rows, width = shape_of('table.weight') or (0, 0)
+            sizes = width, _count(shape_of, 'blocks'), (shape_of('positions') or (1, 0))[1]
+            table = {'words': rows - 2, 'letters': (shape_of('spelling') or (0,))[0]}
+            return {**table, **dict(zip(_WORD_SIZES, sizes, strict=True))} if rows else {}
         _, groups, decoder_width = shape_of('group_tokens') or (1, 15, 1024)
         return {
             'encoder_width': (shape_of('encoder_norm.weight') or (768,))[0],
@@ -82,9 +89,13 @@ class LanguageFamily(Family):
 
     def model_cfg(self, checkpoint: Checkpoint, model_cfg: Mapping[str, Any]) -> dict[str, Any]:
         """See `Family.model_cfg`; the numbers of heads, which no shape tells, come from the metadata or the config."""
+        if 'text_encoder' in checkpoint.networks:
+            own = self.network_cfg('text_encoder', checkpoint.sizes)
+            given = model_cfg.get('text_encoder') or own
+            # What the config says of another kind of encoder says nothing of this one.
+            model_cfg = {**model_cfg, 'text_encoder': given if given['type'] == own['type'] else own}
         settings = super().model_cfg(checkpoint, model_cfg)
-        if 'text_encoder' not in checkpoint.networks:
-            settings['text_encoder'] = None
+        settings.setdefault('text_encoder', None)
         for name in _HEADS:
             said = checkpoint.metadata.get(name)
             if said is not None and not said.isdecimal():

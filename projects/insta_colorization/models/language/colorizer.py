@@ -13,6 +13,7 @@ from insta_colorization.colorspace import from_network, lab_to_rgb, rgb_to_lab, 
 from insta_colorization.imaging.resize import resize_photo, to_tensor
 from insta_colorization.models.backbones import Colors
 from insta_colorization.models.colorizer import Batch, Colorizer
+from insta_colorization.models.patch.network import of_313_classes
 from insta_colorization.registry import MODELS
 from insta_colorization.structures import ColorizationSample
 
@@ -24,6 +25,7 @@ class LanguageColorizer(Colorizer):
     Args:
         language_net: config of the network.
         text_encoder: config of what reads the captions; None where their words' features are in the batch.
+        losses, decoder: see `Colorizer`; their classes are the network's 313.
         data_preprocessor: see `Colorizer`.
         kwargs: see `Colorizer`.
     """
@@ -35,15 +37,19 @@ class LanguageColorizer(Colorizer):
         self,
         language_net: dict | None = None,
         text_encoder: dict | None = None,
+        losses: dict[str, dict] | None = None,
+        decoder: dict | None = None,
         *,
         data_preprocessor: dict | None = None,
         **kwargs: Any,
     ) -> None:
+        losses = losses and {name: of_313_classes(loss) for name, loss in losses.items()}
+        decoder = decoder and of_313_classes(decoder)
         networks = {'language_net': language_net or {'type': 'LanguageNetwork'}}
         if text_encoder is not None:
             networks['text_encoder'] = text_encoder
         preprocessor = data_preprocessor or {'type': 'LanguagePreprocessor'}
-        super().__init__(networks, data_preprocessor=preprocessor, **kwargs)
+        super().__init__(networks, losses, decoder, data_preprocessor=preprocessor, **kwargs)
 
     def words(self, batch: Batch) -> Tensor:
         """(N, W, 768): the words of a batch, or what the text encoder makes of its captions.
@@ -61,6 +67,11 @@ class LanguageColorizer(Colorizer):
         """ab (N, 2, S, S) in network units and, where asked for, logits (N, 313, S, S)."""
         found = self.run(self.language_net, batch['lightness'], self.words(batch), classify=classify)
         return Colors(found.ab, found.class_logits)
+
+    def layer_of(self, name: str) -> int:
+        """See `LanguageNetwork.layer_of`; the text encoder counts as what comes last."""
+        network, _, rest = name.partition('.')
+        return self.language_net.layer_of(rest if network == 'language_net' else '')
 
     def network_for(self, sample: ColorizationSample) -> str:  # noqa: D102
         return 'language_net'

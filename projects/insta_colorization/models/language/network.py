@@ -7,6 +7,7 @@ the input size, T patches of 16 x 16 pixels, W words, E and D the widths of enco
 from collections import OrderedDict
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -15,14 +16,13 @@ from torch import Tensor, nn
 from insta_colorization.models.patch.network import BINS
 from insta_colorization.registry import MODELS
 
-from .blocks import Block, layer_norm
+from .blocks import Block, layer_norm, usual_heads
 from .grouping import Grouping, Groups
 
 PATCH = 16
 # The grid of patches that the positions are learned for.
 GRID = 14
 WORD_CHANNELS = 768
-_HEAD_CHANNELS = 64
 _PATCH_KIND, _WORD_KIND = 0, 1
 _UPSAMPLED = 512
 
@@ -89,10 +89,12 @@ class LanguageNetwork(BaseModule):
         decoder_depth: blocks of the decoder, 12 as published.
         decoder_heads: a divisor of D; None for heads of 64 channels.
         groups: how many groups patches are sorted into.
+        drop_path: in training the last block of each stack is left out for this share of the photos, the others for
+            less the earlier they come; 0.1 as published.
         init_cfg: MMEngine's initialization settings.
 
     Raises:
-        ValueError: heads do not divide their width.
+        ValueError: heads do not divide their width, or the share lies outside [0, 1).
     """
 
     size_divisor = PATCH
@@ -106,20 +108,25 @@ class LanguageNetwork(BaseModule):
         decoder_depth: int = 12,
         decoder_heads: int | None = None,
         groups: int = 15,
+        drop_path: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        heads = encoder_heads or _usual_heads(encoder_width), decoder_heads or _usual_heads(decoder_width)
+        if not 0 <= drop_path < 1:
+            raise ValueError(f'drop_path must be a share in [0, 1), but got {drop_path}')
+        heads = encoder_heads or usual_heads(encoder_width), decoder_heads or usual_heads(decoder_width)
         self.patches = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, encoder_width, PATCH, stride=PATCH)))
         # Row 0 is the class token's of the network that it begins as, and never read; so is row 2 of the kinds.
         self.positions = nn.Parameter(0.02 * torch.randn(1, GRID**2 + 1, encoder_width))
-        self.encoder = nn.ModuleList(Block(encoder_width, heads[0]) for _ in range(encoder_depth))
+        rates = np.linspace(0, drop_path, encoder_depth).tolist()
+        self.encoder = nn.ModuleList(Block(encoder_width, heads[0], drop_path=rate) for rate in rates)
         self.encoder_norm = layer_norm(encoder_width)
         self.bridge = nn.Linear(encoder_width, decoder_width, bias=False)
         self.caption_projection = nn.Linear(WORD_CHANNELS, decoder_width)
         self.kinds = nn.Parameter(0.02 * torch.randn(3, decoder_width))
         self.group_tokens = nn.Parameter(0.02 * torch.randn(1, groups, decoder_width))
-        self.decoder = nn.ModuleList(Block(decoder_width, heads[1], split_bias=True) for _ in range(decoder_depth))
+        rates = np.linspace(0, drop_path, decoder_depth).tolist()
+        self.decoder = nn.ModuleList(Block(decoder_width, heads[1], split_bias=True, drop_path=rate) for rate in rates)
         self.decoder_norm = layer_norm(decoder_width)
         self.head = nn.Linear(decoder_width, _UPSAMPLED)
         self.upsampler = Upsampler()
@@ -152,6 +159,13 @@ class LanguageNetwork(BaseModule):
         ab, logits = self.upsampler(features, classify)
         return LanguageColors(ab, logits, self.grouping(patches, tokens, width) if group else None)
 
+    def layer_of(self, name: str) -> int:
+        """How many blocks of the encoder lie behind an entry: 0 for what makes its input, depth + 1 after its end."""
+        stack, _, rest = name.partition('.')
+        if stack in ('patches', 'positions'):
+            return 0
+        return int(rest.partition('.')[0]) + 1 if stack == 'encoder' else len(self.encoder) + 1
+
     def _positions_of(self, height: int, width: int) -> Tensor:
         """(1, T, E), resized where the grid is not that of training."""
         positions = self.positions[:, 1:]
@@ -159,7 +173,3 @@ class LanguageNetwork(BaseModule):
             return positions
         grid = positions.transpose(1, 2).unflatten(2, (GRID, GRID))
         return F.interpolate(grid, (height, width), mode='bicubic', align_corners=False).flatten(2).transpose(1, 2)
-
-
-def _usual_heads(width: int) -> int:
-    return width // _HEAD_CHANNELS if width % _HEAD_CHANNELS == 0 else 1

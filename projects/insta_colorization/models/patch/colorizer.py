@@ -29,11 +29,10 @@ from insta_colorization.models.insta.colorizers import NetworkColorizer
 from insta_colorization.registry import MODELS
 from insta_colorization.structures import ColorizationSample, Instances
 
-from .network import BINS
+from .network import of_313_classes
 from .outlines import WithoutMasks, outlines, with_whole_boxes
 from .preprocessor import published_frame
 
-_CLASSIFYING = ('AnnealedMeanDecoder', 'RebalancedClassLoss')
 _CROPS_AT_ONCE = 8
 
 
@@ -88,9 +87,9 @@ class PatchColorizer(NetworkColorizer):
             raise ValueError(f'curve_strength must lie in 0..1, but got {curve_strength}')
         if image_net is None:
             eccv_net = eccv_net or {'type': 'Eccv16Network'}
-            losses = losses and {name: _of_313(loss) for name, loss in losses.items()}
-            presets = presets and {name: _of_313(preset) for name, preset in presets.items()}
-            decoder = decoder and _of_313(decoder)
+            losses = losses and {name: of_313_classes(loss) for name, loss in losses.items()}
+            presets = presets and {name: of_313_classes(preset) for name, preset in presets.items()}
+            decoder = decoder and of_313_classes(decoder)
         given = {'eccv_net': eccv_net, 'image_net': image_net, 'instance_net': instance_net}
         networks = {name: network for name, network in given.items() if network is not None}
         if 'eccv_net' in networks and len(networks) > 1:
@@ -244,12 +243,6 @@ class PatchColorizer(NetworkColorizer):
 def saturation_curve(gray: Tensor) -> Tensor:
     """The published factor on saturation for sRGB grey in 0..1: 1 at middle grey, 0.375 at black and white."""
     return -2.5 * gray**2 + 2.5 * gray + 0.375
-
-
-def _of_313(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a loss or decoder, which is then about the 313 classes of `eccv_net`."""
-    classifies = str(cfg.get('type')).rpartition('.')[-1] in _CLASSIFYING
-    return {**cfg, 'bins': BINS} if classifies else dict(cfg)
 
 
 def _bilinear(ab: Tensor, size: tuple[int, int]) -> Tensor:

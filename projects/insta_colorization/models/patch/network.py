@@ -4,7 +4,8 @@ Shape legend: N images or crops, H, W the network's input size (multiples of 8),
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,6 +43,13 @@ def _cells() -> Iterator[int]:
 
 
 BINS = BinSet(list(_cells()))
+_CLASSIFYING = ('AnnealedMeanDecoder', 'RebalancedClassLoss')
+
+
+def of_313_classes(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a loss or decoder, which is then about these classes."""
+    classifies = str(cfg.get('type')).rpartition('.')[-1] in _CLASSIFYING
+    return {**cfg, 'bins': BINS} if classifies else dict(cfg)
 
 
 @MODELS.register_module()

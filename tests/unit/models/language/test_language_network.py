@@ -99,13 +99,14 @@ class TestFiles:
     def test_there_and_back_is_the_identity(self, weights, published, tmp_path):
         read = load_checkpoint(published)
         again = load_checkpoint(save_checkpoint(read.state_dict, tmp_path / 'ours.safetensors')[0])
-        (written,) = save_checkpoint(read.state_dict, tmp_path / 'again.pth', 'lcoins')
+        (written,) = save_checkpoint(read.state_dict, tmp_path / 'again.pth', 'lcoins', {'encoder_heads': '3'})
 
         assert (read.family.name, read.layout, read.networks) == ('language', 'lcoins', ('language_net',))
+        assert load_checkpoint(written).metadata == {'encoder_heads': '3'}
         assert read.sizes == {key: value for key, value in SMALL.items() if key not in ('type', *HEADS)}
         torch.testing.assert_close(again.state_dict, weights, rtol=0, atol=0)
         torch.testing.assert_close(
-            torch.load(written, weights_only=True)['state_dict'],
+            torch.load(written, weights_only=True)['model'],  # as the published code finds them
             torch.load(published, weights_only=False)['model'],
             rtol=0,
             atol=0,

@@ -1,0 +1,115 @@
+"""The small recipe of captions on a few made-up photos: it learns, and resumes exactly."""
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import CheckpointLoader, Runner
+from PIL import Image
+
+from insta_colorization.apis import Predictor
+from insta_colorization.checkpoints import register_reader
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / 'configs' / 'language' / 'photos' / 'language_words_photos_64x64.py'
+COLOURS = {'red': (200, 60, 50), 'blue': (60, 90, 190), 'green': (70, 150, 60)}
+SIZE, ITERS = 32, 16
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    """Six photos of a bus, as light in each colour, that their captions alone tell the colour of."""
+    folder = tmp_path_factory.mktemp('language')
+    (folder / 'photos').mkdir()
+    rng = np.random.default_rng(0)
+    captions = {}
+    for number in range(6):
+        name, colour = list(COLOURS.items())[number % 3]
+        pixels = np.full((40, 40, 3), 128.0)
+        pixels[8:32, 4:36] = np.array(colour) * 110 / np.dot(colour, (0.2125, 0.7154, 0.0721))
+        pixels += rng.normal(0, 6, (40, 40, 1))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / 'photos' / f'{number}.png')
+        captions[f'{number}.png'] = [f'a {name} bus', f'the bus is {name}']
+    (folder / 'captions.json').write_text(json.dumps(captions))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def train(folder):
+    """Trains with the recipe, made small; gives the runner and the loss of each iteration."""
+
+    def train(work: str, **settings: object) -> tuple[Runner, dict[str, list[float]]]:
+        cfg = Config.fromfile(RECIPE)
+        cfg.model.language_net.update(
+            encoder_width=32, encoder_depth=1, encoder_heads=2, decoder_width=32, decoder_depth=1, decoder_heads=2
+        )
+        cfg.model.language_net.drop_path = 0.2
+        cfg.model.text_encoder.update(captions=str(folder / 'captions.json'), width=16)
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            loader.batch_size = 3
+            loader.dataset.update(data_root=str(folder / 'photos'), ann_file='')
+            for step in loader.dataset.pipeline:
+                if step.type == 'ResizePhoto':
+                    step.size = SIZE
+                if step.type == 'LoadCaption':
+                    step.file = str(folder / 'captions.json')
+        cfg.merge_from_dict(
+            {
+                'work_dir': str(folder / work),
+                'experiment_name': work,
+                'param_scheduler': [],
+                'optim_wrapper.optimizer.lr': 3e-3,
+                'train_cfg.max_iters': ITERS,
+                'train_cfg.val_interval': ITERS,
+                'default_hooks.checkpoint.interval': ITERS // 2,
+                'default_hooks.logger.interval': 1,
+                'visualizer.vis_backends': [{'type': 'LocalVisBackend'}],
+                'log_level': 'ERROR',
+                **settings,
+            }
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+            patch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+            register_reader()
+            runner = Runner.from_cfg(cfg)
+            runner.train()
+        names = ('loss', 'loss_ab', 'loss_counter')
+        return runner, {name: runner.message_hub.get_scalar(f'train/{name}').data[0].tolist() for name in names}
+
+    return train
+
+
+@pytest.fixture(scope='module')
+def whole(train) -> tuple[Runner, dict[str, list[float]]]:
+    return train('whole')
+
+
+def test_the_loss_falls(whole):
+    runner, losses = whole
+
+    assert np.mean(losses['loss'][-4:]) < 0.8 * np.mean(losses['loss'][:4])
+    assert max(losses['loss_counter']) > 0
+    assert runner.message_hub.get_scalar('val/image/PSNR').current() > 10
+
+
+def test_a_run_that_is_resumed_ends_with_the_same_weights(whole, train, folder):
+    resumed, _ = train('resumed', load_from=str(folder / 'whole' / f'iter_{ITERS // 2}.pth'), resume=True)
+
+    torch.testing.assert_close(resumed.model.state_dict(), whole[0].model.state_dict(), rtol=0, atol=0)
+
+
+def test_the_checkpoint_colours_by_words(whole, folder):
+    predictor = Predictor(RECIPE, folder / 'whole' / f'iter_{ITERS}.pth', 'cpu', input_size=SIZE)
+    photo = np.full((20, 30), 110, np.uint8)
+
+    red, blue = (predictor.predict(photo, caption=f'a {name} bus').sample.pred_ab for name in ('red', 'blue'))
+
+    assert not torch.equal(red, blue)
