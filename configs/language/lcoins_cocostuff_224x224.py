@@ -16,4 +16,5 @@ _base_ = [
 train_dataloader = dict(batch_size=64, dataset=dict(pipeline={{_base_.train_pipeline}}))
 val_dataloader = dict(dataset=dict(pipeline={{_base_.val_pipeline}}))
 test_dataloader = dict(dataset=dict(instances=None, pipeline={{_base_.test_pipeline}}))
+test_evaluator = [dict(type='PSNR'), dict(type='SSIM'), dict(type='LPIPS'), dict(type='CaptionFollowing')]
 default_hooks = dict(checkpoint=dict(save_best='image/PSNR', rule='greater'))

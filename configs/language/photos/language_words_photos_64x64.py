@@ -1,7 +1,9 @@
 # A small network of L-CoIns with a table of words in the place of BERT, on one's own photos with captions, for a CPU.
 #   python tools/dataset_converters/prepare_photos.py PHOTOS... --out data/captioned
 #   python tools/train.py configs/language/photos/language_words_photos_64x64.py
-# data/captions.json has the captions of the photos by their names.
+#   python tools/test.py configs/language/photos/language_words_photos_64x64.py CHECKPOINT
+# data/captions.json has the captions of the photos by their names; data/test, data/test.json, data/test_captions.json
+# are other photos, their true boxes with masks, and their captions.
 _base_ = [
     '../../_base_/default_runtime.py',
     '../../_base_/datasets/captioned_photos.py',
@@ -44,9 +46,21 @@ val_pipeline = [
     dict(type='ResizePhoto', size=input_size),
     dict(type='PackColorization', meta=['caption']),
 ]
+# How captions are followed is measured on photos with true boxes and masks.
+test_pipeline = [
+    dict(type='LoadPhoto', keep_broken=True),
+    dict(type='LoadInstances', masks=True),
+    dict(type='LoadCaption', file='data/test_captions.json', which='first', required=False),
+    dict(type='LoadCaptions', file='data/test_captions.json'),
+    dict(type='ResizePhoto', size=input_size, keep_truth=True),
+    dict(type='PackColorization', meta=['caption', 'captions']),
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = dict(
+    dataset=dict(data_root='data/test', ann_file='', gt_instances='data/test.json', pipeline=test_pipeline)
+)
+test_evaluator = [dict(type='PSNR', levels=['image']), dict(type='CaptionFollowing')]
 
 max_iters = 2000
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

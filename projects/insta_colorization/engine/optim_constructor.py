@@ -25,12 +25,13 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict], module: nn.Module, *args: Any, **kwargs: Any) -> None:
         """Adds a group for each layer, those that decay apart from the others."""
-        if not hasattr(module, 'layer_of'):
+        layer_of: Any = getattr(module, 'layer_of', None)
+        if layer_of is None:
             raise TypeError(f'{type(module).__name__} has no layer_of, by which learning rates could decay')
         groups = defaultdict(list)
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                groups[module.layer_of(name), parameter.ndim > 1].append(parameter)
+                groups[layer_of(name), parameter.ndim > 1].append(parameter)
         last = max((layer for layer, _ in groups), default=0)
         for (layer, decays), parameters in sorted(groups.items(), key=lambda item: item[0]):
             rate = self.base_lr * self.paramwise_cfg['layer_decay'] ** (last - layer)

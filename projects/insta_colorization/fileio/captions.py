@@ -112,7 +112,7 @@ def _said(caption: str, pairs: Any, where: str) -> Pairs:
     words = caption.lower().split()
     said = []
     for pair in pairs if isinstance(pairs, list) else [pairs]:
-        numbers = pair if isinstance(pair, list) and len(pair) == 2 else [None]
+        numbers: list[Any] = pair if isinstance(pair, list) and len(pair) == 2 else [None]
         if not all(isinstance(number, int) and 1 <= number <= len(words) for number in numbers):
             raise ValueError(f'{where}: {_short(pair)} are no two of the {len(words)} words of {_short(caption)}')
         noun, color = (words[number - 1].strip('.,;:!?') for number in numbers)

@@ -69,8 +69,9 @@ class CaptionFollowing(PhotoMetric):
         for caption in wanted:
             if caption not in self._pictures:
                 self._pictures[caption] = self.painter(pixels, used, caption)
-        pictures = (self._pictures[caption] for caption in wanted)
-        return following(case, pixels, *pictures, outside(pixels.shape[:2], true, used))
+        plain, told, swapped = (self._pictures[caption] for caption in wanted)
+        free = outside((pixels.shape[0], pixels.shape[1]), true, used)
+        return following(case, pixels, plain, told, swapped, free)
 
     def summarize(self, values: Sequence[dict[str, Any]]) -> dict[str, float]:  # noqa: D102
         names = dict.fromkeys(name for value in values for name in value)

@@ -63,8 +63,8 @@ class LanguageFamily(Family):
 
     def network_cfg(self, network: str, sizes: Sizes) -> dict[str, Any]:  # noqa: D102
         if network == 'text_encoder' and 'words' in sizes:
-            names = {name: name.removeprefix('word_') for name in ('words', 'letters', *_WORD_SIZES)}
-            return {'type': 'WordTextEncoder', 'captions': None, **{own: int(sizes[n]) for n, own in names.items()}}
+            own = {name.removeprefix('word_'): int(sizes[name]) for name in ('words', 'letters', *_WORD_SIZES)}
+            return {'type': 'WordTextEncoder', 'captions': None, **own}
         if network == 'text_encoder':
             return {'type': 'BertTextEncoder'}
         names = ('encoder_width', 'encoder_depth', 'decoder_width', 'decoder_depth', 'groups')
