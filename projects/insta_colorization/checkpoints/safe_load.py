@@ -41,7 +41,7 @@ def read_file(path: Path, map_location: Any = 'cpu') -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     # A damaged file fails in many ways: zip, pickle, safetensors and torch each have their own errors.
     except Exception as error:
-        code = re.search(r'GLOBAL ([\w.]+) (?:was|whose)', str(error))
+        code = re.search(r'GLOBAL (?:builtins\.)?([\w.]+) (?:was|whose)', str(error))
         if isinstance(error, pickle.UnpicklingError) and code:
             raise CheckpointError(f'{path} is refused: it holds code ({code[1]}), not only tensors') from error
         if 'TorchScript' in str(error):

@@ -81,6 +81,12 @@ def test_bad_names(name, device, message):
     ids=['AVX-512', 'AMX', 'older', 'unknown'],
 )
 def test_processors_that_have_bfloat16(monkeypatch, features, expected):
-    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: features)
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: features, raising=False)
 
     assert has_bfloat16('cpu') is expected
+
+
+def test_a_torch_that_does_not_tell_what_the_processor_has(monkeypatch):
+    monkeypatch.delattr(torch.cpu, 'get_capabilities', raising=False)
+
+    assert not has_bfloat16('cpu')
