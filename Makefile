@@ -24,7 +24,7 @@ test: core-env
 	$(PYTHON) -m pytest $(IN_PARALLEL)
 
 test-unit: env
-	$(PYTHON) -m pytest $(IN_PARALLEL) -m "not slow"
+	$(PYTHON) -m pytest tests/unit $(IN_PARALLEL) -m "not slow"
 
 # Damages thousands of files, kills writers and fills disks; FUZZ has options of tests/fuzz/campaign.py, such as --seed 7.
 fuzz: env

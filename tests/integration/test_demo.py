@@ -108,6 +108,7 @@ class TestWeights:
             '1 coloured, 0 failed; results are in results',
         ]
 
+    @pytest.mark.slow
     def test_shipped_ones_with_a_config_only(self, run, photo):
         assert run('--img', photo, model=(CONFIG,)).status == 0
 
@@ -196,6 +197,7 @@ class TestDetector:
     def test_is_left_alone_where_it_changes_nothing(self, run, photo):
         assert 'detector' not in run('--img', photo).text
 
+    @pytest.mark.slow
     @pytest.mark.parametrize('wish', [['--json'], ['--show-instances'], ['--detector', 'auto']], ids=str)
     def test_auto_says_in_one_line_which_it_is(self, run, photo, wish, tmp_path, monkeypatch):
         monkeypatch.setattr('insta_colorization.detectors.build._say', logging.getLogger('insta_colorization').log)

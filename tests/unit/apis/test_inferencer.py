@@ -784,6 +784,7 @@ class TestFiles:
         assert results <= {'1.png', '3.png', '4.png'}
         assert '1.png' in results
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(('workers', 'batch_size', 'most'), [(0, 1, 1), (0, 2, 2), (1, 1, 7), (2, 1, 9)], ids=str)
     def test_memory_does_not_grow_with_the_photos(self, plain, tmp_path, monkeypatch, workers, batch_size, most):
         (tmp_path / 'film').mkdir()

@@ -55,6 +55,7 @@ class TestWholeCheckpoints:
         assert checkpoints(tmp_path) == kept
         assert last(tmp_path) == 'iter_2.pth'
 
+    @pytest.mark.slow
     @pytest.mark.parametrize('keep', [1, 2])
     def test_a_full_disk_leaves_the_previous_ones(self, tmp_path, keep):
         make_runner(tmp_path, iters=2, checkpoint={'max_keep_ckpts': keep}).train()

@@ -93,6 +93,7 @@ def test_each_family_is_built_by_the_library_with_its_own_weights(family, monkey
     assert built == {'use_fid_inception': family == 'tf'}
 
 
+@pytest.mark.slow
 def test_the_distance_of_the_encoder_needs_no_download_and_sees_colour_in_pictures_of_any_size(random_photos):
     metric = EncoderFrechet()
     photos = [photo[:, :, :9] for photo in random_photos]

@@ -84,6 +84,7 @@ class TestBatches:
 
         torch.testing.assert_close(predict(model, item), predict(lone.eval(), item), atol=0, rtol=0)
 
+    @pytest.mark.slow
     def test_500_boxes(self, model):
         crowded, plain = photo(500, seed=3), photo(1, seed=4)
 

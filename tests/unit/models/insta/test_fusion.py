@@ -237,6 +237,7 @@ class TestNumerics:
         expected = padded_fusion(given, feature, crops, instances.on_grid(GRID).tolist())
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.slow
     def test_gradcheck(self, fusion):
         fusion.double().requires_grad_(False)
         instances = Instances(photo_boxes([0, 0, 3, 3], [2, 1, 5, 4]), PHOTO)[[0, 1, 0]]

@@ -70,6 +70,7 @@ def test_a_checkpoint_of_the_other_backbone_is_refused(mine, other, words):
         ImageColorizer(mine).load_state_dict(ImageColorizer(other).state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('half', [False, True])
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_the_whole_system_there_and_back(lively, tmp_path, suffix, half):
