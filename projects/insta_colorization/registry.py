@@ -40,7 +40,8 @@ _OF_MMENGINE = {'EVALUATORS': 'EVALUATOR'}  # names that differ there
 
 def _child(name: str, *modules: str) -> Registry:
     parent = getattr(_PARENTS, name, None) or getattr(mmengine, _OF_MMENGINE.get(name, name))
-    locations = [f'{SCOPE}.{module}' for module in modules]
+    # Without any location MMEngine asks a package whose recipes it knows for a function that registers its modules.
+    locations = [f'{SCOPE}.{module}' for module in modules or ('registry',)]
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 

@@ -205,6 +205,15 @@ def test_every_registry_that_a_runner_asks_has_a_child_of_ours():
             assert registry.scope == SCOPE, name
 
 
+@pytest.mark.parametrize(
+    'registry',
+    [value for value in vars(ours).values() if isinstance(value, Registry) and value.scope == SCOPE],
+    ids=lambda registry: registry.name,
+)
+def test_every_registry_knows_where_its_types_are(registry):
+    registry.import_from_location()
+
+
 def test_an_unknown_type_is_refused():
     with pytest.raises(KeyError, match='InstColouriser'):
         build_model({'type': 'InstColouriser'})
