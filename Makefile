@@ -11,7 +11,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Where it is set, each of the many processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo studio test test-unit fuzz lint format docs light-env env core-env
+.PHONY: demo studio test test-unit fuzz corpus lint format docs light-env env core-env
 
 demo: light-env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
@@ -29,6 +29,10 @@ test-unit: env
 # Damages thousands of files, kills writers and fills disks; FUZZ has options of tests/fuzz/campaign.py, such as --seed 7.
 fuzz: env
 	$(PYTHON) tests/fuzz/campaign.py $(FUZZ)
+
+# Every container, depth, profile, orientation and damage through the whole way of a folder; CORPUS may have --sample.
+corpus: env
+	$(PYTHON) -W ignore tests/corpus/corpus.py $(CORPUS)
 
 lint: env
 	$(PYTHON) -m ruff check

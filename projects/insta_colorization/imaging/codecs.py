@@ -241,7 +241,7 @@ def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     def opened(number: int) -> _Opened:
         layout = layouts[number] if number < len(layouts) else None
         if layout is not None:
-            layout.check(pillow)
+            layout.check(pillow, len(data))
         image = None if pillow else open_by_vips(data, max_pixels, page=number)
         image = _by_pillow(data, max_pixels, number) if image is None else image
         return _Opened(image, said, number != 0, layout)

@@ -23,6 +23,7 @@ P = ParamSpec('P')
 T = TypeVar('T')
 
 MAX_PIXELS = InputOptions.max_pixels
+_DAMAGED = 'its content is damaged or cut short'
 
 _VIPS_LOADERS = tuple(
     f'VipsForeignLoad{name}Buffer' for name in ('Jpeg', 'Png', 'Webp', 'Tiff', 'Nsgif', 'Heif', 'Jp2k', 'Jxl')
@@ -101,7 +102,7 @@ def _by_itself() -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """The first line of detail in an error of libvips, whose first line only names the failed call."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[1] if len(lines) > 1 else 'its content is damaged or cut short'
+    return lines[1] if len(lines) > 1 else _DAMAGED
 
 
 def open_by_vips(data: bytes, max_pixels: int, **options: Any) -> 'pyvips.Image | None':
@@ -152,7 +153,8 @@ def open_by_pillow(file: str | os.PathLike[str] | BinaryIO, max_pixels: int) -> 
     except Image.UnidentifiedImageError as error:
         raise ImageReadError('not an image in a known format') from error
     except Exception as error:  # each of its readers has errors of its own for damaged content
-        raise ImageReadError(str(error) or type(error).__name__) from error
+        text = _DAMAGED if str(error).startswith('decoder error') else str(error)
+        raise ImageReadError(text or type(error).__name__) from error
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:

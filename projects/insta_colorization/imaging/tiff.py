@@ -26,6 +26,8 @@ _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _PLANES, _TILE_WIDTH, _FORMAT
     339,
 )
 _APART = 2
+# Where tiles begin and how long they are.
+_TILES = (324, 325)
 _LOWEST, _HIGHEST = 340, 341  # SMinSampleValue, SMaxSampleValue; 280 and 281 are statistics, by TIFF 6.0
 _OLD_JPEG, _JPEG, _LZMA, _ZSTD = 6, 7, 34925, 50000
 _WHITE_IS_ZERO, _YCBCR, _CIELAB, _ICCLAB = 0, 6, 8, 9
@@ -45,6 +47,7 @@ class Layout(NamedTuple):
         compression: of its strips or tiles.
         photometric: what the values mean.
         tiles_of_planes: whether each band has tiles of its own.
+        tiles_end: where in the file its last tile ends; 0 if it has none.
         lowest: the value that is black; None where the file does not say.
         highest: the value that is white; None where the file does not say.
     """
@@ -55,6 +58,7 @@ class Layout(NamedTuple):
     compression: int
     photometric: int
     tiles_of_planes: bool
+    tiles_end: int
     lowest: float | None
     highest: float | None
 
@@ -84,12 +88,15 @@ class Layout(NamedTuple):
             or self.bits == 12
         )
 
-    def check(self, pillow: bool) -> None:
+    def check(self, pillow: bool, length: int) -> None:
         """Raises `ImageReadError` with the way out for a page that would come out wrong, or not at all.
 
         Args:
             pillow: whether Pillow reads it, which has 8 bits of colours.
+            length: of the file, in bytes; libvips makes tiles black that it lacks.
         """
+        if self.tiles_end > length:
+            raise ImageReadError(f'it is cut short: its tiles end at byte {self.tiles_end}, but it has {length}')
         if self.kind in _COMPLEX:
             raise ImageReadError('its pixels are complex numbers, of which none is a lightness')
         if self.bits not in (1, 2, 4, 8, 12, 16, 32):
@@ -131,6 +138,7 @@ def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
         compression=first(_COMPRESSION, 1),
         photometric=first(_PHOTOMETRIC, 1),
         tiles_of_planes=is_tiled and bands > 1 and first(_PLANES, 1) == _APART,
+        tiles_end=max(map(sum, zip(*(directory.get(tag, ()) for tag in _TILES), strict=False)), default=0),
         lowest=first(_LOWEST, None),
         highest=first(_HIGHEST, None),
     )

@@ -230,6 +230,18 @@ def test_a_preview_that_only_pillow_reads_is_passed_over() -> None:
     np.testing.assert_array_equal(decode_photo(out.getvalue(), 'x').pixels, COLOUR)
 
 
+@pytest.mark.parametrize('part', [0.5, 0.95])
+@pytest.mark.parametrize('options', [{}, {'planarconfig': 'separate'}, {'compression': 'deflate'}], ids=str)
+def test_tiles_that_lack_are_not_made_black(part: float, options: dict) -> None:
+    pixels = PLANES if 'planarconfig' in options else COLOUR
+    data = tiff(pixels, 'rgb', tile=(16, 16), **options)
+    decode_photo(data, 'x')
+    with pytest.raises(
+        ImageReadError, match=r'it is cut short: its tiles end at byte \d+, but it has|damaged or cut short'
+    ):
+        decode_photo(data[: int(part * len(data))], 'x')
+
+
 def test_any_page_can_be_asked_for() -> None:
     out = io.BytesIO()
     with tifffile.TiffWriter(out) as file:
