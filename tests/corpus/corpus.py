@@ -3,8 +3,8 @@
     python tests/corpus/corpus.py [--sample] [--keep FOLDER]
 
 Nothing of it is stored: files are generated, and what their lightness must be follows from formulas. A damaged file
-must be refused with a reason or, where its format cannot know, be a photo. The last line is the summary; the exit status
-is 1 where anything else happened, each of which is named.
+must be refused with a reason or, where its format cannot know, be a photo. The last line is the summary; the exit
+status is 1 where anything else happened, each of which is named.
 """
 
 import argparse
