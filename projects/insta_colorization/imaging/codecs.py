@@ -19,7 +19,7 @@ import numpy as np
 from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_by_vips, reason_of, with_own_error
 from .exif import TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
 from .icc import grey_table, of_own_length
-from .tiff import MOST_PAGES, Layout, layouts_of, to_depth
+from .tiff import MOST_PAGES, Layout, layouts_of, read_by_tifffile, to_depth
 
 if TYPE_CHECKING:
     import pyvips
@@ -241,7 +241,9 @@ def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     def opened(number: int) -> _Opened:
         layout = layouts[number] if number < len(layouts) else None
         if layout is not None:
-            layout.check(pillow, len(data))
+            layout.check(len(data))
+            if layout.needs_tifffile(pillow):
+                return _Opened(_by_tifffile(data, max_pixels, number, layout), said, number != 0, layout)
         image = None if pillow else open_by_vips(data, max_pixels, page=number)
         image = _by_pillow(data, max_pixels, number) if image is None else image
         return _Opened(image, said, number != 0, layout)
@@ -255,6 +257,33 @@ def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     if page >= pages:
         raise ImageReadError(f'it has no page {page + 1}, but {pages}')
     return opened(page)._replace(other=False) if page else first
+
+
+def _by_tifffile(data: bytes, max_pixels: int, page: int, layout: Layout) -> 'pyvips.Image':
+    """A page of a TIFF as tifffile decodes it, 8 or 16 bits."""
+    vips = libvips()
+    values, said = read_by_tifffile(data, page, layout, max_pixels)
+    image = _of_values(values, layout, 'multiband')
+    across, down = said['dpi'] or (_MM_PER_INCH, _MM_PER_INCH)
+    image = image.copy(xres=across / _MM_PER_INCH, yres=down / _MM_PER_INCH)
+    if said['dpi']:
+        image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
+    if said['profile']:
+        image.set_type(vips.GValue.blob_type, 'icc-profile-data', said['profile'])
+    image.set_type(vips.GValue.gint_type, 'orientation', int(said['orientation'] or 1))
+    image.set_type(vips.GValue.gint_type, 'n-pages', said['pages'])
+    image.set_type(vips.GValue.gstr_type, 'vips-loader', 'tiffload_buffer')
+    return image
+
+
+def _of_values(values: np.ndarray, layout: Layout | None, interpretation: str) -> 'pyvips.Image':
+    """Stored values (H, W, C) as 8 or 16 bits of grey, RGB or, where an interpretation says so, CMYK."""
+    scaled = to_depth(values, layout)
+    if layout and layout.is_white_zero:
+        scaled = ~scaled
+    names = ('srgb', 'rgb16') if values.shape[2] > 2 else ('b-w', 'grey16')
+    kind = interpretation if interpretation == 'cmyk' else names[scaled.dtype == np.uint16]
+    return libvips().Image.new_from_array(scaled, interpretation=kind)
 
 
 def _by_pillow(data: bytes, max_pixels: int, page: int = 0) -> 'pyvips.Image':
@@ -310,13 +339,7 @@ def _in_depth(image: 'pyvips.Image', layout: Layout | None) -> 'pyvips.Image':
     else:
         if layout and layout.is_white_zero and values.dtype == np.uint32:  # libvips has turned these alone
             values = ~values
-        scaled = to_depth(values, layout)
-        if layout and layout.is_white_zero:
-            scaled = ~scaled
-        wide, colour = scaled.dtype == np.uint16, image.bands > 2
-        names = ('srgb', 'rgb16') if colour else ('b-w', 'grey16')
-        kind = image.interpretation if image.interpretation == 'cmyk' else names[wide]
-        made = vips.Image.new_from_array(scaled, interpretation=kind)
+        made = _of_values(values, layout, image.interpretation)
     made = made.copy(xres=image.xres, yres=image.yres)
     for name in set(_CARRIED) & set(image.get_fields()):
         made.set_type(image.get_typeof(name), name, image.get(name))

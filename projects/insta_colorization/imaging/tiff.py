@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .decoders import ImageReadError
+from .decoders import ImageReadError, check_pixels
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -30,7 +30,8 @@ _APART = 2
 _TILES = (324, 325)
 _LOWEST, _HIGHEST = 340, 341  # SMinSampleValue, SMaxSampleValue; 280 and 281 are statistics, by TIFF 6.0
 _OLD_JPEG, _JPEG, _LZMA, _ZSTD = 6, 7, 34925, 50000
-_WHITE_IS_ZERO, _YCBCR, _CIELAB, _ICCLAB = 0, 6, 8, 9
+_WHITE_IS_ZERO, _RGB, _YCBCR, _CIELAB, _ICCLAB = 0, 2, 6, 8, 9
+_ORIENTATION, _UNIT, _PROFILE = 274, 296, 34675
 _COMPLEX = (5, 6)
 # Values that are brought to 16 bits at a time: what they become in between takes four times their memory.
 _AT_ONCE = 2**22
@@ -88,21 +89,31 @@ class Layout(NamedTuple):
             or self.bits == 12
         )
 
-    def check(self, pillow: bool, length: int) -> None:
+    def needs_tifffile(self, pillow: bool) -> bool:
+        """Whether tifffile alone reads it right.
+
+        Args:
+            pillow: whether Pillow would read it otherwise, which has 8 bits of colours and few kinds of numbers.
+        """
+        if self.bits == 64:
+            return True
+        plain = self.kind in (1, 4) and (self.bits <= 8 or (self.bands == 1 and not self.is_white_zero))
+        return pillow and (not plain or self.bits > 16)
+
+    def check(self, length: int) -> None:
         """Raises `ImageReadError` with the way out for a page that would come out wrong, or not at all.
 
         Args:
-            pillow: whether Pillow reads it, which has 8 bits of colours.
             length: of the file, in bytes; libvips makes tiles black that it lacks.
         """
         if self.tiles_end > length:
             raise ImageReadError(f'it is cut short: its tiles end at byte {self.tiles_end}, but it has {length}')
         if self.kind in _COMPLEX:
             raise ImageReadError('its pixels are complex numbers, of which none is a lightness')
-        if self.bits not in (1, 2, 4, 8, 12, 16, 32):
+        if self.bits not in (1, 2, 4, 8, 12, 16, 32, 64):
             raise ImageReadError(f'its values have {self.bits} bits, not 8 or 16; {_HOW}')
-        if pillow and self.bands > 1 and self.bits > 8:
-            raise ImageReadError(f'its {self.bits} bits are stored in a way that is not read; {_HOW}')
+        if self.bits < 8 and self.bands > 1:
+            raise ImageReadError(f'its values have {self.bits} bits in {self.bands} bands, not 8 or 16; {_HOW}')
 
 
 def layouts_of(tiff: bytes) -> list[Layout]:
@@ -144,12 +155,59 @@ def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
     )
 
 
+def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """A page as tifffile decodes it.
+
+    Args:
+        tiff: the file.
+        page: which one, from 0.
+        layout: of the page.
+        max_pixels: how many pixels it may have.
+
+    Returns:
+        (H, W, C) values as they are stored, and `pages`, `profile`, `orientation` and `dpi`, None where it has none.
+
+    Raises:
+        ImageReadError: tifffile is not installed, or cannot read it either; the message says what to do.
+    """
+    stored = f'its {layout.bits} bits are stored in a way that is not read'
+    try:
+        import tifffile
+    except ImportError as error:
+        raise ImageReadError(f'{stored} without tifffile: pip install tifffile, or {_HOW}') from error
+    if layout.photometric > _RGB:
+        raise ImageReadError(f'{stored}; {_HOW}')
+    try:
+        with tifffile.TiffFile(io.BytesIO(tiff)) as file:
+            found = file.pages[page].aspage()
+            check_pixels(found.imagewidth, found.imagelength, max_pixels)
+            values, tags = found.asarray(), found.tags
+            unit = {2: 1.0, 3: 2.54}.get(tags.valueof(_UNIT))
+            said = {
+                'pages': len(file.pages),
+                'profile': tags.valueof(_PROFILE),
+                'orientation': tags.valueof(_ORIENTATION),
+                'dpi': None if unit is None else tuple(unit * value for value in found.get_resolution()),
+            }
+    except ImageReadError:
+        raise
+    except Exception as error:  # it has as many errors as there are damages
+        raise ImageReadError(f'{stored} ({error}); {_HOW}') from error
+    if values.ndim == 2:
+        values = values[..., None]
+    elif found.axes.startswith('S'):
+        values = np.moveaxis(values, 0, -1)
+    if values.shape[:2] != (found.imagelength, found.imagewidth) or values.ndim != 3:
+        raise ImageReadError(f'its pixels have the shape {values.shape}, not {found.imagelength} x {found.imagewidth}')
+    return values, said
+
+
 def to_depth(values: np.ndarray, layout: Layout | None = None) -> np.ndarray:
     """Numbers of any kind as 8 or 16 bits, from black to white.
 
     They are scaled by the range that the file declares. Without one floating-point numbers are taken for 0..1, signed
     integers for 0 to the largest there is, or for all there are where they use the lower half of those below 0. Of
-    integers of 32 bits but 8 or 16 may be used.
+    integers of 32 and 64 bits but 8 or 16 may be used.
 
     Args:
         values: (H, W, C) of any real dtype.
@@ -180,12 +238,12 @@ def _default_range(values: np.ndarray) -> tuple[float, float]:
             raise _refusal('float', least, most, 'only 0..1 is read, or what SMinSampleValue and SMaxSampleValue say')
         return 0, 1
     limit = np.iinfo(values.dtype).max
-    name = '32-bit integers' if values.dtype.itemsize == 4 else 'signed integers'
+    name = f'{values.dtype.itemsize * 8}-bit integers' if values.dtype.itemsize >= 4 else 'signed integers'
     if least < 0:
         if least > -limit / 2:
             raise _refusal(name, least, most, 'what is black is not declared (SMinSampleValue, SMaxSampleValue)')
         return -limit - 1, limit
-    if values.dtype.itemsize < 4:
+    if values.dtype.itemsize < 4:  # unsigned ones are here as they are
         return 0, limit
     if most <= 65535:
         return 0, 255 if most <= 255 else 65535

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from skimage import img_as_ubyte, img_as_uint
 from skimage.color import lab2rgb, rgb2lab
 
 from insta_colorization.imaging.codecs import pages_in
+from insta_colorization.imaging.decoders import libvips
 from insta_colorization.imaging.photo import ImageReadError, decode_photo, load_rgb
 from insta_colorization.imaging.tiff import MOST_PAGES, layouts_of
 
@@ -153,6 +155,8 @@ def test_lightness_of_cielab_is_that_of_scikit_image(data: bytes, within: float)
             lambda values: img_as_uint(values.astype(float)),
             id='float16',
         ),
+        pytest.param(STEPS / 65535, img_as_uint, id='float64'),
+        pytest.param(STEPS.astype(np.uint64), lambda values: values.astype(np.uint16), id='16 bits in uint64'),
         pytest.param(STEPS.astype(np.uint32) * 65537, img_as_uint, id='uint32'),
         pytest.param((STEPS.astype(np.uint32) * 32768).astype(np.int32), img_as_uint, id='int32'),
         pytest.param(STEPS.astype(np.uint32), lambda values: values.astype(np.uint16), id='16 bits in uint32'),
@@ -192,7 +196,7 @@ def test_signed_values_on_both_sides_of_0_are_scaled_by_all_there_are() -> None:
         (np.array([[0, np.nan]], np.float32), r'float, not .*, in nan\.\.nan'),
         (np.array([[-5, 3000]], np.int16), r'signed integers, not .*, in -5\.\.3000, and what is black'),
         (np.array([[0, 70000]], np.uint32), r'32-bit integers, not .*, in 0\.\.70000, and what is white'),
-        (np.array([[0, 1]], np.float64), r'64 bits, not 8 or 16; convert it, as with `magick'),
+        (np.array([[0, 2**40]], np.uint64), r'64-bit integers, not .*, in 0\.\..*, and what is white'),
         (np.array([[0, 1j]], np.complex64), 'complex numbers'),
     ],
 )
@@ -201,12 +205,52 @@ def test_numbers_of_which_none_is_known_to_be_white_are_refused(values: np.ndarr
         decode_photo(tiff(values), 'x')
 
 
-@pytest.mark.parametrize('options', [{'compression': 'lzma'}, {'planarconfig': 'separate', 'tile': (16, 16)}], ids=str)
-def test_16_bits_that_pillow_would_halve_are_refused(options: dict) -> None:
+TILES = {'planarconfig': 'separate', 'tile': (16, 16)}
+
+
+@pytest.mark.parametrize('options', [{'compression': 'lzma'}, TILES], ids=str)
+@pytest.mark.parametrize('dtype', [np.uint16, np.float32, np.int16, np.uint32])
+def test_more_than_8_bits_of_colours_that_tifffile_alone_reads(dtype: type, options: dict) -> None:
     pixels = COLOUR.astype(np.uint16) * 257
-    pixels = pixels.transpose(2, 0, 1).copy() if 'tile' in options else pixels
-    with pytest.raises(ImageReadError, match='16 bits are stored in a way that is not read; convert it'):
-        decode_photo(tiff(pixels, 'rgb', **options), 'x')
+    values = pixels / np.float32(65535) if dtype == np.float32 else pixels // 2 if dtype == np.int16 else pixels
+    values = values.astype(dtype)
+    turned = values.transpose(2, 0, 1).copy() if 'tile' in options else values
+    tags = [(274, 3, 1, 3, True)]
+    data = tiff(turned, 'rgb', extratags=tags, resolution=(300, 300), resolutionunit='INCH', **options)
+    photo = decode_photo(data, 'x')
+    assert np.abs(photo.pixels[::-1, ::-1].astype(int) - pixels).max() <= (3 if dtype == np.int16 else 1)
+    assert photo.metadata.dpi == pytest.approx((300, 300))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('compression', [None, 'lzma'])
+def test_0_is_white_where_the_file_says_so(dtype: type, compression: str | None) -> None:
+    values = GREY.astype(dtype) * (np.iinfo(dtype).max // 255)
+    photo = decode_photo(tiff(values, 'miniswhite', compression=compression), 'x')
+    np.testing.assert_array_equal(photo.pixels[..., 0], ~values)
+
+
+def test_a_profile_is_followed_whoever_reads() -> None:
+    profile = bytes(libvips().Image.profile_load('p3'))
+    pixels = COLOUR.astype(np.uint16) * 257
+    photos = [decode_photo(tiff(pixels, 'rgb', iccprofile=profile, compression=by), 'x') for by in (None, 'lzma')]
+    np.testing.assert_array_equal(photos[0].pixels, photos[1].pixels)
+    assert (photos[0].pixels != pixels).any()
+    assert photos[1].metadata.profile == photos[0].metadata.profile
+
+
+def test_without_tifffile_the_way_out_is_named(monkeypatch) -> None:
+    data = tiff(GREY / 255)
+    monkeypatch.setitem(sys.modules, 'tifffile', None)
+    with pytest.raises(
+        ImageReadError, match=r'its 64 bits are .* without tifffile: pip install tifffile, or convert it'
+    ):
+        decode_photo(data, 'x')
+
+
+def test_three_bands_of_one_bit_are_refused_in_words() -> None:
+    with pytest.raises(ImageReadError, match='its values have 1 bits in 3 bands, not 8 or 16; convert it'):
+        decode_photo(tiff(COLOUR > 99, 'rgb'), 'x')
 
 
 def test_12_bits_become_16() -> None:
