@@ -11,7 +11,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Where it is set, each of the many processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo studio test test-unit fuzz corpus lint format docs light-env env core-env
+.PHONY: demo studio test test-unit fuzz corpus fuzz-studio lint format docs light-env env core-env
 
 demo: light-env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
@@ -33,6 +33,10 @@ fuzz: env
 # Every container, depth, profile, orientation and damage through the whole way of a folder; CORPUS may have --sample.
 corpus: env
 	$(PYTHON) -W ignore tests/corpus/corpus.py $(CORPUS)
+
+# Sends the studio damaged photos and requests, crowds and a day's work; FUZZ has options of tests/fuzz/studio.py.
+fuzz-studio: env
+	$(PYTHON) tests/fuzz/studio.py $(FUZZ)
 
 lint: env
 	$(PYTHON) -m ruff check

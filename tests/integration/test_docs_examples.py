@@ -35,6 +35,8 @@ ONLY_PARSED = {
     'mmdet': 'weights of mmdet',
     'mask-rcnn_r50': 'weights of mmdet',
     'my_config.py': 'weights of mmdet',
+    'tools/serve.py': 'serves until it is stopped; test_studio.py',
+    'edits.json': 'what the studio saves; test_edits.py',
     'yolox_nano.onnx': 'a detector that is not part of the project',
     'data/imagenet': 'ImageNet',
     'data/places205': 'Places205',

@@ -140,3 +140,13 @@ def test_container_copies_what_is_there_and_what_its_context_lets_through(root):
     assert copied == let_through
     assert not [name for name in copied if not (root / name).exists()]
     assert (root / Path(script).relative_to('/insta_colorization')).is_file()
+
+
+def test_container_of_the_studio_builds_on_the_other_and_has_an_ordinary_user(root):
+    lines = (root / 'docker' / 'Dockerfile.studio').read_text().splitlines()
+    script = next(line for line in lines if line.startswith('ENTRYPOINT')).split('"')[3]
+
+    assert 'FROM insta_colorization' in lines
+    assert any(line.startswith('USER ') and line != 'USER root' for line in lines)
+    assert (root / Path(script).relative_to('/insta_colorization')).is_file()
+    assert all((root / name).exists() for line in lines if line.startswith('COPY ') for name in line.split()[1:-1])

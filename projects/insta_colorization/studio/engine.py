@@ -24,7 +24,7 @@ from insta_colorization.utils.options import ColourOptions
 T = TypeVar('T')
 
 # How many pixels the pictures have that are shown at once.
-PREVIEW_PIXELS = 1024 * 768
+PREVIEW_PIXELS = 900 * 600
 _SUGGESTIONS = 6
 _MOST_VARIANTS = 8
 # What an edit has that only the last steps, after the networks, need.

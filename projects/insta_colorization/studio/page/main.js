@@ -15,6 +15,7 @@ const photos = [];
 const labels = {}; // {label: colour}, "use in the other photos"
 let about = {};
 let current = null;
+let chosen = false; // whether the current photo was clicked
 let seed = 0;
 
 // --- telling ---
@@ -53,26 +54,32 @@ api.tellBusy((detail) => tell(detail));
 
 async function add(files) {
   const waiting = [...files];
-  let done = 0;
+  const total = waiting.length;
   const next = async () => {
     for (let file; (file = waiting.shift()); ) {
-      tell(`${++done} of ${files.length}: ${file.name}`);
-      await working(async () => take(await api.upload(file)));
+      const order = taken++;
+      tell(`${total - waiting.length} of ${total}: ${file.name}`);
+      await working(async () => take(await api.upload(file), order));
     }
   };
   await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, next));
 }
 
-function take(answer) {
-  const photo = new Photo(answer);
+let taken = 0; // how many files were chosen so far; the album keeps their order
+
+function take(answer, order = taken++) {
+  const photo = Object.assign(new Photo(answer), { order });
   for (const each of photo.edit.objects) each.color = labels[each.label] ?? null;
   photos.push(photo);
+  photos.sort((one, other) => one.order - other.order);
   drawAlbum();
-  if (!current) choose(photo);
+  // The first one is shown, unless the user has chosen another one meanwhile.
+  if (!current || (!chosen && photo === photos[0])) choose(photo);
   else refresh(photo);
 }
 
 async function choose(photo) {
+  element('heard').textContent = '';
   current = photo;
   element('toolbar').hidden = element('panel').hidden = element('comparing').hidden = !photo;
   element('empty').hidden = Boolean(photo);
@@ -284,7 +291,10 @@ function drawAlbum() {
       const picture = photo.thumbnail ? make('img', { alt: '', src: photo.thumbnail }) : make('div', { className: 'blank' });
       const button = make('button', { title: photo.name }, picture, make('span', { textContent: photo.name }));
       if (photo === current) button.setAttribute('aria-current', 'true');
-      button.addEventListener('click', () => choose(photo));
+      button.addEventListener('click', () => {
+        chosen = true;
+        choose(photo);
+      });
       return button;
     }),
   );

@@ -123,17 +123,19 @@ export class View extends EventTarget {
 
   #paintLine() {
     const { context } = this;
-    const [x, height] = [this.#line, this.canvas.clientHeight];
+    const top = Math.max(0, this.y);
+    const bottom = Math.min(this.canvas.clientHeight, this.y + this.photo.height * this.scale);
+    const x = Math.min(this.canvas.clientWidth - NEAR, Math.max(NEAR, this.#line)); // of the knob, never cut off
     context.fillStyle = '#fff';
-    context.fillRect(x - 1, 0, 2, height);
+    context.fillRect(this.#line - 1, top, 2, bottom - top);
     context.beginPath();
-    context.arc(x, height / 2, NEAR, 0, 2 * Math.PI);
+    context.arc(x, (top + bottom) / 2, NEAR, 0, 2 * Math.PI);
     context.fill();
     context.fillStyle = '#333';
     context.font = 'bold 12px system-ui, sans-serif';
     context.textAlign = 'center';
     context.textBaseline = 'middle';
-    context.fillText('↔', x, height / 2);
+    context.fillText('↔', x, (top + bottom) / 2);
   }
 
   #paintObject(each, number) {
