@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> None:
         try:
             worker.start()
             config = uvicorn.Config(
-                create_app(Studio(worker, store, rules, args.root)),
+                create_app(
+                    Studio(worker, store, rules, args.root, sending=args.max_waiting + 1)
+                ),  # one more is at work
                 log_level='warning',
                 server_header=False,
                 timeout_graceful_shutdown=2,

@@ -393,6 +393,7 @@ def test_an_interrupted_upload_leaves_nothing(studio):
     assert upload(studio.client).status_code == 201
 
 
+@pytest.mark.slow
 def test_50_photos_at_once(make):
     studio = make(waiting=4, sending=8)
     data = [photo_bytes((40 + number, 30)) for number in range(50)]
@@ -727,6 +728,7 @@ def test_a_mistake_of_ours_has_no_traceback(studio, photo, engine, monkeypatch):
     assert str(Path.home()) not in answer.text
 
 
+@pytest.mark.slow
 def test_many_one_shots_at_once_are_answered_and_not_mixed_up(make):
     """Each photo has a lightness of its own, which its picture keeps."""
     studio = make(waiting=8, sending=50)
