@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import importlib.util
 import io
 import json
+import random
 import struct
 import threading
 import time
@@ -744,3 +746,38 @@ def test_many_one_shots_at_once_are_answered_and_not_mixed_up(make):
     done = [(value, pixels_of(answer)) for value, answer in answers if answer.status_code == 200]
     assert done
     assert all(abs(pixels.astype(int) - value).max() <= 1 for value, pixels in done)
+
+
+@pytest.fixture(scope='module')
+def campaign():
+    """What damages files for `make fuzz-studio`, of which the two tests below are a sample."""
+    path = Path(__file__).parents[2] / 'fuzz' / 'campaign.py'
+    spec = importlib.util.spec_from_file_location('studio_campaign', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_damaged_uploads(studio, campaign):
+    generator, before = random.Random(1), files_in(studio.folder)
+    for name, data in sorted(campaign.photos().items()) * 2:
+        answer = upload(studio.client, campaign.mutated(data, generator), f'../{name}')
+        assert answer.status_code in (201, 422), answer.text
+        assert not [word for word in ('Traceback', str(studio.folder)) if word in answer.text]
+        if answer.status_code == 201:
+            studio.client.delete(f'/api/photos/{answer.json()["id"]}')
+
+    assert files_in(studio.folder) == before
+
+
+@pytest.mark.slow
+def test_damaged_edits(studio, photo, campaign):
+    generator = random.Random(1)
+    edit = {'objects': photo['objects'], 'points': [{'point': [9, 9], 'color': 'red'}], 'caption': 'a red cat'}
+    for _ in range(50):
+        damage = generator.choice((campaign.mutated, campaign.swapped))
+        content = damage(json.dumps(edit).encode(), generator)
+        answer = studio.client.post(f'/api/photos/{photo["id"]}/colorize', content=content)
+        assert answer.status_code in (200, 422), answer.text
+        assert 'mistake in the studio' not in answer.text, content
