@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from insta_colorization.structures import COCO_CLASSES
 
 from .colors import AB, AMBIGUOUS, COLOURLESS, WHEEL, color_of
-from .nouns import NOUNS, Thing, singular, with_classes, word_set
+from .nouns import NOUNS, SAME_PLURAL, Thing, singular, with_classes, word_set
 
 Place = Literal['left', 'right', 'middle', 'top', 'bottom', 'biggest', 'smallest', 'first', 'second', 'third', 'last']
 
@@ -135,11 +135,13 @@ class Reading(NamedTuple):
         phrases: its colours, in order.
         plain: the known nouns that got no colour.
         unknown: the other words that the grammar does not know.
+        classes: what the nouns may be.
     """
 
     phrases: tuple[Phrase, ...]
     plain: tuple[str, ...]
     unknown: tuple[str, ...]
+    classes: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -189,7 +191,8 @@ class _Reader:
         plain = dict.fromkeys(self._said(m.start, m.end) for m in self.mentions if id(m) not in colored)
         known = self._colored | {position for m in self.mentions for position in range(m.start, m.end)}
         words = (w for n, w in enumerate(self.tokens) if n not in known and w[0].isalnum() and not _is_grammar(w))
-        return Reading(phrases, tuple(plain), tuple(dict.fromkeys(words)))
+        classes = frozenset(name for mention in self.mentions for name in mention.thing.classes)
+        return Reading(phrases, tuple(plain), tuple(dict.fromkeys(words)), classes)
 
     def _word(self, position: int) -> str:
         return self.tokens[position] if 0 <= position < len(self.tokens) else '.'
@@ -286,6 +289,8 @@ class _Reader:
             elif word in _FUNCTION and position not in self._colored:
                 break
             position -= 1
+        if not mention.many and mention.noun not in SAME_PLURAL:  # 'a ten speed bicycle' is one
+            mention.count = None
         mention.many = mention.many or (mention.count or 1) > 1
         position = mention.end
         while self._word(position) in _RELATIVE | {'is', 'are'}:

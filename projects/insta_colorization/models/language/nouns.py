@@ -19,6 +19,7 @@ class Thing:
 
     Attributes:
         classes: the detector's classes that it may be; () for what has no box.
+        alike: classes that detectors take it for; what else is named in the text is none of these.
         part: of a garment the part of its person that it covers, a key of `PARTS`.
         band: of what surrounds the objects, such as the sky: from where to where, as shares of the photo's height.
     """
@@ -26,6 +27,7 @@ class Thing:
     classes: tuple[str, ...] = ()
     part: str | None = None
     band: Band | None = None
+    alike: tuple[str, ...] = ()
 
 
 # Where on a person something is, from top to bottom as shares of the box: of one who stands, of one who sits or
@@ -95,6 +97,8 @@ _SYNONYMS = {
     'teddy bear': 'teddy,stuffed bear,stuffed animal,toy bear,plush bear',
     'hair drier': 'hair dryer,blow dryer',
 }
+# Large things of one shape, which detectors in grey photos take for each other.
+_ALIKE = {'train': ('bus',), 'bus': ('train',), 'kite': ('umbrella',), 'umbrella': ('kite',)}
 # Nouns that stand for several classes.
 _KINDS = {
     'animal': 'bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe',
@@ -151,6 +155,10 @@ _NO_PLURAL = {'bus', 'glass', 'grass', 'tennis', 'dress', 'canvas', 'cactus', 'l
 _COLLECTIVE = {'cattle', 'sheep', 'people', 'fruit', 'luggage', 'baggage', 'crowd', 'couple'}
 
 
+# Nouns whose plural is like their singular.
+SAME_PLURAL = {'aircraft'}
+
+
 def _table() -> dict[str, Thing]:
     table = {name: Thing() for name in _UNBOXED.split(',')}
     for band, names in _SURROUNDINGS.items():
@@ -161,7 +169,7 @@ def _table() -> dict[str, Thing]:
         table[name] = Thing(tuple(classes.split(',')))
     for name in COCO_CLASSES:
         nouns = [name, *_SYNONYMS.get(name, '').split(',')]
-        table |= dict.fromkeys(filter(None, nouns), Thing((name,)))
+        table |= dict.fromkeys(filter(None, nouns), Thing((name,), alike=_ALIKE.get(name, ())))
     # What detectors of COCO take these for is a matter of taste.
     table |= {name: Thing(('handbag', 'backpack', 'suitcase')) for name in ('bag', 'tote')}
     table |= {name: Thing(('car', 'truck')) for name in ('van', 'minivan', 'suv', 'jeep', 'vehicle')}

@@ -1,6 +1,6 @@
 """From the colours that a caption gives to hints on the objects that a detector found."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def steer(caption: str, pixels: np.ndarray, instances: Instances) -> Steering:
         instances: its objects with their labels; the outline of one without a mask is searched in its box.
     """
     reading = read_caption(caption, instances.classes)
-    matcher = _Matcher(instances)
+    matcher = _Matcher(instances, reading.classes)
     used: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     words: dict[int, str] = {}
@@ -80,13 +80,16 @@ def steer(caption: str, pixels: np.ndarray, instances: Instances) -> Steering:
 
 
 class _Matcher:
-    """Gives the objects of a photo to the nouns of its caption."""
+    """Gives the objects of a photo to the nouns of its caption, which stand for certain classes."""
 
-    def __init__(self, instances: Instances) -> None:
+    def __init__(self, instances: Instances, said: Iterable[str]) -> None:
+        self._said = set(said)
         boxes = instances.boxes.cpu().numpy()
         labels = [] if instances.labels is None else instances.labels.tolist()
         self.names = [instances.classes[label] if label >= 0 else '' for label in labels]
         self.areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        # Of two persons whom a detector sees it is less sure of the wrong one.
+        self.weights = self.areas * instances.scores.cpu().numpy()
         self.centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         self.height, self.width = instances.image_size[0].tolist()
         self._of: dict[int, list[int]] = {}
@@ -114,7 +117,9 @@ class _Matcher:
 
     def _candidates(self, mention: Mention) -> list[int]:
         wanted = {mention.noun, *mention.thing.classes}
-        return [number for number, name in enumerate(self.names) if name in wanted]
+        found = [number for number, name in enumerate(self.names) if name in wanted]
+        alike = set(mention.thing.alike) - self._said
+        return found or [number for number, name in enumerate(self.names) if name in alike]
 
     def _objects(self, mention: Mention, phrase: Phrase) -> list[int]:
         """The objects of a noun; the same ones whenever it is asked about again."""
@@ -129,7 +134,7 @@ class _Matcher:
             return self._at(mention.place, candidates, mention)
         if phrase.follows and mention.definite and (again := [n for n in candidates if n in self._named]):
             return again if mention.many else again[-1:]
-        free = sorted((n for n in candidates if n not in self._named), key=lambda number: -self.areas[number])
+        free = sorted((n for n in candidates if n not in self._named), key=lambda number: -self.weights[number])
         if mention.many:
             return sorted(free[: mention.count])
         if not free and mention.definite:  # 'the red bus ... the blue bus' of a single one: the contradiction is told

@@ -49,6 +49,8 @@ def reasons(caption: str, instances: Instances) -> list[str]:
         ('a red bus, a blue bus and a green bus', [[1], [2], [0]]),
         ('a bus. the bus is red', [[1]]),
         ('a red coach', [[1]]),
+        ('a red ten speed bus', [[1]]),
+        ('a five car red train', [[1]]),  # which detectors take for a bus
     ],
 )
 def test_which_objects_get_a_colour(caption, expected):
@@ -62,6 +64,7 @@ def test_which_objects_get_a_colour(caption, expected):
         ('a red bus and a blue bus', 'the photo has no other bus'),
         ('a red bus. the bus is blue', "it contradicts 'red bus'"),
         ('the red bus and the blue bus', "it contradicts 'red bus'"),
+        ('a red train beside a bus', 'the photo has no train'),
         ('a red door', 'no detector finds a door'),
         ('a red blue bus', 'it contradicts itself: red and blue'),
         ('no red bus', 'it is negated'),
@@ -70,6 +73,14 @@ def test_which_objects_get_a_colour(caption, expected):
 )
 def test_what_is_not_understood_says_why(caption, reason):
     assert reasons(caption, scene(bus=[LARGE])) == [reason]
+
+
+def test_of_two_that_a_detector_sees_it_is_the_surer_one():
+    boxes = [[10, 10, 60, 60], [50, 10, 95, 60]]
+    found = Instances(boxes, SIZE, scores=[0.3, 0.7], labels=[0, 0])
+
+    assert objects('a man in red', found) == [[1]]
+    assert objects('the biggest man is red', found) == [[0]]
 
 
 def test_a_bus_without_labels_is_none():
