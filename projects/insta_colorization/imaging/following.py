@@ -16,6 +16,9 @@ _FADE = 4
 def follow_hints(ab: Tensor, hints: Sequence[Hint], size: Size) -> Tensor:
     """Moves the mean colour of each hinted thing to that of its hint, with edges that fade; detail of colour stays.
 
+    Where the hint is paler than the thing, detail becomes weaker by as much: the shift that makes the mean of a cake with
+    berries white would make its icing blue.
+
     Points (certainty 1) are left to the networks: moved, they would be dots.
 
     Args:
@@ -37,6 +40,9 @@ def follow_hints(ab: Tensor, hints: Sequence[Hint], size: Size) -> Tensor:
         own = place[near] > 0
         weight = F.avg_pool2d(place[near][None], 2 * fade + 1, 1, fade, count_include_pad=False)[0]
         part = ab[(slice(None), *near)]
-        shift = (ab.new_tensor(hint.ab) / AB_RANGE - part[:, own].mean(dim=1)) / weight[own].mean()
-        part += (hint.strict or 1) * weight * shift[:, None, None]
+        wanted, mean = ab.new_tensor(hint.ab) / AB_RANGE, part[:, own].mean(dim=1)
+        lost = 1 - (wanted.norm() / mean.norm()).nan_to_num(1).clamp(max=1)
+        shift = (wanted - mean) / weight[own].mean()
+        detail = part - mean[:, None, None]
+        part += (hint.strict or 1) * weight * (shift[:, None, None] - lost * detail)
     return ab

@@ -25,6 +25,18 @@ def test_the_mean_of_a_thing_becomes_its_hints_and_its_detail_stays():
     assert torch.equal(followed[:, far], ab[:, far])
 
 
+def test_what_becomes_white_gets_no_colour_opposite_to_its_detail():
+    ab = torch.zeros(2, 64, 64)
+    ab[:, 16:48, 16:32], ab[:, 16:48, 32:48] = 0.1, 0.3  # cream, and berries
+
+    white, pale = (follow_hints(ab, [Hint((c, c), (64, 32, 192, 96))], SIZE) for c in (0.0, 11.0))
+
+    inside = (slice(None), slice(20, 44), slice(20, 44))
+    assert white[inside].abs().max() < 0.01
+    torch.testing.assert_close(110 * pale[inside].mean(), torch.tensor(11.0), atol=1, rtol=0)
+    assert pale[inside].min() > 0.04
+
+
 def test_later_things_lie_on_top_and_points_are_left_to_the_networks():
     ab = torch.zeros(2, 64, 64)
     hints = [Hint((30.0, 0.0), (0, 0, 256, 128)), Hint((-30.0, 0.0), (64, 32, 192, 96)), Hint.at(10, 10, (0.0, 50.0))]

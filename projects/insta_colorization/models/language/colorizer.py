@@ -45,9 +45,9 @@ class LanguageColorizer(Colorizer):
     ) -> None:
         losses = losses and {name: of_313_classes(loss) for name, loss in losses.items()}
         decoder = decoder and of_313_classes(decoder)
-        networks = {'language_net': language_net or {'type': 'LanguageNetwork'}}
-        if text_encoder is not None:
-            networks['text_encoder'] = text_encoder
+        # What colours a photo comes last.
+        networks = {} if text_encoder is None else {'text_encoder': text_encoder}
+        networks['language_net'] = language_net or {'type': 'LanguageNetwork'}
         preprocessor = data_preprocessor or {'type': 'LanguagePreprocessor'}
         super().__init__(networks, losses, decoder, data_preprocessor=preprocessor, **kwargs)
 
