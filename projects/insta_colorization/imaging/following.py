@@ -16,8 +16,8 @@ _FADE = 4
 def follow_hints(ab: Tensor, hints: Sequence[Hint], size: Size) -> Tensor:
     """Moves the mean colour of each hinted thing to that of its hint, with edges that fade; detail of colour stays.
 
-    Where the hint is paler than the thing, detail becomes weaker by as much: the shift that makes the mean of a cake with
-    berries white would make its icing blue.
+    Where the hint is paler than the thing, detail becomes weaker by as much: the shift that makes the mean of a cake
+    with berries white would make its icing blue.
 
     Points (certainty 1) are left to the networks: moved, they would be dots.
 
