@@ -14,7 +14,8 @@ from mmengine.runner import CheckpointLoader, Runner
 from PIL import Image
 
 from insta_colorization.apis.build import colorizer_for
-from insta_colorization.checkpoints import load_checkpoint, register_reader
+from insta_colorization.checkpoints import load_checkpoint, register_reader, save_checkpoint
+from insta_colorization.models import ImageColorizer
 from insta_colorization.structures import SEMANTIC_CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,8 +51,10 @@ def folder(tmp_path_factory) -> Path:
 def train(folder):
     """Trains a stage with its recipe, made small; gives the runner and the loss of each iteration."""
 
-    def train(stage: str, iters: int, work: str, **settings: object) -> tuple[Runner, list[float]]:
-        cfg = Config.fromfile(RECIPES / f'semantic_{stage}_photos_w025_128x128.py')
+    def train(
+        stage: str, iters: int, work: str, kind: str = 'photos_w025_128x128', **settings: object
+    ) -> tuple[Runner, list[float]]:
+        cfg = Config.fromfile(RECIPES / f'semantic_{stage}_{kind}.py')
         for network in ('segment_net', 'color_net'):
             if network in cfg.model:
                 cfg.model[network].width = 1 / 16
@@ -149,3 +152,39 @@ def test_a_run_that_is_resumed_ends_with_the_same_weights(colours, train, folder
     resumed, _ = train('color', 8, 'resumed', load_from=str(folder / 'color' / 'iter_4.pth'), resume=True)
 
     torch.testing.assert_close(resumed.model.state_dict(), colours[0].model.state_dict(), rtol=0, atol=0)
+
+
+class TestLight:
+    """The recipes on the light encoder, whose networks begin with small colour weights."""
+
+    @pytest.fixture(scope='class')
+    def start(self, folder) -> Path:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            weights = ImageColorizer({'type': 'LiteBackbone', 'width': 1 / 16}).state_dict()
+        return save_checkpoint(weights, folder / 'colours.safetensors')[0]
+
+    @pytest.fixture(scope='class')
+    def first(self, train, start) -> tuple[Runner, list[float]]:
+        settings = {'model.segment_net.weights': str(start), 'custom_hooks': [], 'optim_wrapper.optimizer.lr': 3e-2}
+        return train('segment', 8, 'light', 'lite_160x160', **settings)
+
+    def test_the_segmenter_learns_on_the_encoder_of_the_colour_weights(self, first, start):
+        runner, losses = first
+
+        assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+        encoder = load_checkpoint(start).state_dict
+        for name, value in runner.model.segment_net.encoder.state_dict().items():
+            torch.testing.assert_close(value, encoder[f'image_net.encoder.{name}'], rtol=0, atol=0)
+
+    def test_colours_learn_on_the_same_encoder_and_resume_exactly(self, first, train, start, folder):
+        settings = {'model.color_net.weights': str(start), 'custom_hooks': []}
+        settings['load_from'] = str(folder / 'light' / 'iter_8.pth')
+        runner, losses = train('color', 6, 'light_colours', 'lite_160x160', **settings)
+
+        assert np.mean(losses[-2:]) < 0.95 * np.mean(losses[:2])
+        networks = runner.model.segment_net, runner.model.color_net
+        torch.testing.assert_close(*(network.encoder.state_dict() for network in networks), rtol=0, atol=0)
+        settings |= {'load_from': str(folder / 'light_colours' / 'iter_3.pth'), 'resume': True}
+        resumed, _ = train('color', 6, 'light_resumed', 'lite_160x160', **settings)
+        torch.testing.assert_close(resumed.model.state_dict(), runner.model.state_dict(), rtol=0, atol=0)
