@@ -57,5 +57,5 @@ def has_bfloat16(device: str) -> bool:
     if device.startswith('cuda'):
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
-    features = getattr(torch.cpu, 'get_capabilities', dict)()  # torch 2.6 does not tell
+    features: dict[str, bool] = getattr(torch.cpu, 'get_capabilities', dict)()  # torch 2.6 does not tell
     return bool(features.get('amx_bf16') or features.get('avx512_bf16') or features.get('bf16'))
