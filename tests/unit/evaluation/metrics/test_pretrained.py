@@ -40,7 +40,7 @@ def test_the_message_leaves_out_whose_home_the_folder_lies_in(hub, no_network, m
 
     with pytest.raises(NotComputableError, match=f'are neither in {shown} nor can they be fetched'):
         pretrained_file('https://nowhere.invalid/net-01234567.pth')
-    hub.mkdir()
+    hub.mkdir(exist_ok=True)
     (hub / 'net-01234567.pth').write_bytes(b'another')
     with pytest.raises(NotComputableError, match=f'^{shown}/net-01234567.pth is damaged'):
         pretrained_file('https://nowhere.invalid/net-01234567.pth')
