@@ -889,7 +889,7 @@ class TestOtherPlaces:
         for picture in pictures[1:]:
             np.testing.assert_array_equal(picture, pictures[0])
 
-    @pytest.mark.parametrize('item', [None, 7, io.BytesIO(b'x'), [None]], ids=str)
+    @pytest.mark.parametrize('item', [None, 7, io.BytesIO(b'x'), [None]], ids=lambda item: type(item).__name__)
     def test_what_is_no_photo_is_named_by_its_type(self, plain, item):
         kind = type(item[0] if isinstance(item, list) else item).__name__
         with pytest.raises(TypeError, match=f'an array, bytes or an image, but got {kind}'):

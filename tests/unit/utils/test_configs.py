@@ -124,7 +124,7 @@ def test_settings_that_nothing_reads_are_refused(tmp_path, key, message):
     assert load_config(tmp_path / 'mine.py', {'mine': 3}).mine == 3  # for a hook of one's own
 
 
-@pytest.mark.parametrize('name', inspect.signature(Runner.__init__).parameters.keys() - {'self', 'cfg'})
+@pytest.mark.parametrize('name', sorted(inspect.signature(Runner.__init__).parameters.keys() - {'self', 'cfg'}))
 def test_every_setting_of_the_runner_may_be_new(name):
     assert load_config({'model': {'type': 'ImageColorizer'}}, {f'{name}.x': 1})[name].x == 1
 
