@@ -12,6 +12,8 @@ model = dict(
     color_net=dict(_delete_=True, type='LiteColorNet', weights=start),
     losses=dict(ab=dict(type='HuberLoss', loss_weight=11.0, beta=5 / 110, chroma_weight=4.4)),
     trainable=[f'color_net.{part}' for part in decoder_parts],
+    # The network believes the photo more than the map: a grass that is called ground stays half green.
+    map_guidance=3.0,
     presets=dict(
         safe=dict(type='RegressionDecoder'),
         natural=dict(type='RegressionDecoder', gain=1.2, expansion=0.3),

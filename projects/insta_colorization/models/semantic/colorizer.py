@@ -79,6 +79,8 @@ class SemanticColorizer(_Semantic):
         map_source: what colours follow in prediction where the user gives no map: the segmenter's map, 'predicted'; the
             true map of a dataset, 'truth', filled up by the segmenter where it says nothing; or the background
             everywhere, 'none'.
+        map_guidance: factor on what a user's map changes of the colours that the segmenter's map would give, after the
+            guidance of diffusion models (Ho and Salimans 2022); for networks that believe the photo more than the map.
         wrap: whether `--native-size` lets colours that 8 bits cannot hold wrap to the opposite hue, as the published
             program's window does, instead of clipping them.
         trainable: see `Colorizer`; by default the colour network, training stage 2.
@@ -97,6 +99,7 @@ class SemanticColorizer(_Semantic):
         color_net: dict | None = None,
         *,
         map_source: MapSource = 'predicted',
+        map_guidance: float = 1.0,
         wrap: bool = False,
         trainable: Sequence[str] = ('color_net',),
         **kwargs: Any,
@@ -109,10 +112,11 @@ class SemanticColorizer(_Semantic):
         }
         super().__init__(networks, trainable=trainable, **kwargs)
         self.map_source = map_source
+        self.map_guidance = map_guidance
         self.wrap = wrap
 
     def describe(self) -> dict[str, Any]:  # noqa: D102
-        return {**super().describe(), 'map_source': self.map_source}
+        return {**super().describe(), 'map_source': self.map_source, 'map_guidance': self.map_guidance}
 
     def maps(self, batch: Batch, source: MapSource | None = None) -> Tensor:
         """The maps (N, S, S) int64 that the colours of a batch follow; `source` None is `map_source`."""
@@ -126,9 +130,19 @@ class SemanticColorizer(_Semantic):
         return torch.where(known == UNKNOWN, self.segment(batch['gray']), known)
 
     def colors(self, batch: Batch, classify: bool = False) -> Colors:
-        """Colours of grey photos, `gray` (N, 1, S, S), by their `map` (N, S, S) or, without one, by `maps`."""
+        """Colours of grey photos, `gray` (N, 1, S, S), by their `map` (N, S, S) or, without one, by `maps`.
+
+        Where there is a `seen_map` (N, S, S) as well, the map is what leads away from it, see `guide`.
+        """
         ids = batch['map'] if 'map' in batch else self.maps(batch)
-        return Colors(from_signed(self.run(self.color_net, batch['gray'], ids)))
+        ab = from_signed(self.run(self.color_net, batch['gray'], ids))
+        if 'seen_map' in batch:
+            ab = self.guide(from_signed(self.run(self.color_net, batch['gray'], batch['seen_map'])), ab)
+        return Colors(ab)
+
+    def guide(self, seen: Tensor, given: Tensor) -> Tensor:
+        """Colours that differ `map_guidance` times as far from those of the segmenter's map as those of a given one."""
+        return seen + self.map_guidance * (given - seen)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See `Colorizer.loss`; in training colours follow the true map, and the segmenter's where nobody has said."""
@@ -137,6 +151,8 @@ class SemanticColorizer(_Semantic):
     def predict(self, batch: Batch, dtype: torch.dtype = torch.float32) -> list[ColorizationSample]:
         """See `Colorizer.predict`; the samples also get `pred_map`, (S, S) uint8 on the CPU: what colours follow."""
         batch = {**batch, 'map': self.maps(batch)}
+        if self.map_guidance != 1 and (batch['given_map'] != UNKNOWN).any():
+            batch['seen_map'] = self.segment(batch['gray'])
         samples = super().predict(batch, dtype)
         _keep_maps(samples, batch['map'])
         return samples

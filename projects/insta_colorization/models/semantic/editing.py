@@ -175,10 +175,18 @@ class Recolorer:
         self._ids: np.ndarray | None = None
         self._ab = torch.zeros(1, 2, size, size, device=self._device)
 
+    @cached_property
     @torch.inference_mode()
     def seen(self) -> np.ndarray:
         """The segmenter's map, (S, S) uint8."""
         return self.colorizer.segment(self.gray)[0].byte().cpu().numpy()
+
+    @cached_property
+    @torch.inference_mode()
+    def _seen_ab(self) -> Tensor:
+        """What the networks give for it, (1, 2, S, S); see `SemanticColorizer.guide`."""
+        ids = torch.from_numpy(self.seen)[None].to(self._device)
+        return from_signed(self.colorizer.color_net.join(self._photo, self.colorizer.color_net.read(ids.long())))
 
     @torch.inference_mode()
     def color(self, ids: np.ndarray) -> Tensor:
@@ -197,7 +205,10 @@ class Recolorer:
             [self._window(skip, (left, top, right, bottom)) for skip in self._photo],
             self.colorizer.color_net.read(part.long()),
         )
-        ab = self.colorizer.decoder(from_signed(out), None)
+        given = from_signed(out)
+        if self.colorizer.map_guidance != 1:
+            given = self.colorizer.guide(self._seen_ab[..., top:bottom, left:right], given)
+        ab = self.colorizer.decoder(given, None)
         self._ab[..., y0:y1, x0:x1] = ab[..., y0 - top : y1 - top, x0 - left : x1 - left]
         self._ids = ids.copy()
         return self._ab[0].cpu().clone()
@@ -252,7 +263,7 @@ class EditingSession:
         if ids is not None and ids.shape != image.shape[:2]:
             raise ValueError(f'the map has size {ids.shape}, but the photo has {image.shape[:2]}')
         photo_size = (image.shape[0], image.shape[1])
-        self.editor = MapEditor(resize_map(self._full.seen(), photo_size) if ids is None else ids)
+        self.editor = MapEditor(resize_map(self._full.seen, photo_size) if ids is None else ids)
 
     @cached_property
     def _preview(self) -> Recolorer:

@@ -146,7 +146,9 @@ class TestRecolouring:
     def wide(self) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 256, (640, 640, 1), np.uint8).repeat(3, axis=2)
 
-    def test_it_is_what_the_colorizer_gives(self, model, photo):
+    @pytest.mark.parametrize('guidance', [1.0, 3.0])
+    def test_it_is_what_the_colorizer_gives(self, model, photo, guidance):
+        model.map_guidance = guidance
         ids = np.zeros(photo.shape[:2], np.uint8)
         ids[10:30, 20:50] = SKY
         packed = model.pack(photo, Request(map=ids), 64)

@@ -93,6 +93,16 @@ class TestMaps:
         else:
             assert torch.equal(used, seen if source == 'predicted' else torch.zeros_like(seen))
 
+    def test_guidance_takes_a_given_map_further_and_leaves_what_is_seen(self, build, photo):
+        ids = np.full(SIZE, 50)
+        plain, guided = (
+            predict(build(map_guidance=factor), (photo, Request()), (photo, Request(map=ids))) for factor in (1, 3)
+        )
+
+        torch.testing.assert_close(guided[0].pred_ab, plain[0].pred_ab, atol=1e-5, rtol=0)
+        change = plain[1].pred_ab - plain[0].pred_ab
+        torch.testing.assert_close(guided[1].pred_ab, plain[0].pred_ab + 3 * change, atol=1e-4, rtol=0)
+
     def test_numbers_that_are_no_classes(self, build, photo):
         with pytest.raises(ValueError, match=r'must have the classes 0\.\.59, but has 60 at x 0, y 0'):
             build().pack(photo, Request(map=np.full(SIZE, 60)), 64)
