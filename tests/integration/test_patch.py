@@ -138,10 +138,9 @@ class TestDemo:
         rows, columns = changed.any(axis=-1).nonzero()
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 29, 10, 39)
         assert with_masks.record('photo.png')['masks'] == ['mask']
-        assert without.record('photo.png') | {'output': None} == {
-            **{'photo': str(photo), 'output': None, 'status': 'done', 'size': [48, 64], 'network': 'eccv_net'},
-            **{'boxes': [], 'scores': [], 'masks': []},
-        }
+        record = without.record('photo.png')
+        assert (record['status'], record['size'], record['network']) == ('done', [48, 64], 'eccv_net')
+        assert record['boxes'] == record['scores'] == record['masks'] == []
 
     def test_the_published_pipeline_takes_all_boxes(self, run, photo, boxes):
         own = run('--img', photo, '--boxes', boxes).record('photo.png')

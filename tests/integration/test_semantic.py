@@ -219,7 +219,8 @@ def test_recipes_build(recipe):
     cfg = Config.fromfile(recipe)
     for network in NETWORKS:
         if network in cfg.model:
-            cfg.model[network].width = 1 / 16
+            cfg.model[network].update(width=1 / 16)
+            cfg.model[network].pop('weights', None)
 
     assert build_model(cfg.model).size_divisor in (16, 32)
     assert cfg.input_size % 32 == 0
