@@ -43,6 +43,7 @@ ONLY_PARSED = {
     'tools/train.py': 'minutes to weeks; test_training.py trains',
     'semantic_maps.py': "COCO's panoptic annotations; test_semantic_maps.py",
     'tools/test.py': 'photos with true boxes, and minutes; test_measuring.py measures',
+    'time_edits.py': 'a minute; test_time_edits.py',
     'benchmark.py': 'minutes; test_benchmark.py runs it',
     'publish_weights.py': 'a trained checkpoint',
     'CHECKPOINT': 'a trained checkpoint',
