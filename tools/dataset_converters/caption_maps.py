@@ -11,7 +11,6 @@ that exist are kept. Photos must be colour photos: the classes are learnt from t
 
 import argparse
 import io
-import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -66,10 +65,9 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
+    from insta_colorization.fileio.entries import read_json
+
+    content = read_json(path, 'file of captions')
     if not isinstance(content, dict):
         raise ValueError(f'{path} must have captions by photo, but is a {type(content).__name__}')
     for photo, said in content.items():

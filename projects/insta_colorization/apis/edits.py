@@ -7,7 +7,6 @@ of that size, and move along where the same photo has another one. A file has ed
 
 import base64
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from insta_colorization.fileio.entries import PhotoEntries
+from insta_colorization.fileio.entries import PhotoEntries, read_json
 from insta_colorization.fileio.hints import parse_color, within_srgb
 from insta_colorization.imaging.maps import read_map
 from insta_colorization.imaging.photo import Photo
@@ -254,12 +253,7 @@ class EditFile(PhotoEntries[Edit]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f'there is no file of edits {path}')
-        try:
-            content = json.loads(path.read_bytes())
-        except (RecursionError, ValueError) as error:
-            raise ValueError(f'{path} is not JSON: {error}') from error
+        content = read_json(path, 'file of edits')
         version = content.get('edits') if isinstance(content, Mapping) else None
         if version != _VERSION:
             raise ValueError(f'{path} must be an object with "edits": {_VERSION}, but has {version!r} there')

@@ -1,10 +1,11 @@
 """Files that say something about photos by their names."""
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .boxes import tails
 
@@ -45,3 +46,18 @@ class PhotoEntries(Generic[T]):
         """The entries of a photo; () if there are none."""
         path = PurePath(os.path.abspath(photo))
         return next((found for tail in tails(path) if (found := self.entries.get(tail.as_posix()))), ())
+
+
+def read_json(path: Path, what: str) -> Any:
+    """What a JSON file holds; `what` says in errors what file it is: 'file of hints'.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON, or nested too deeply to be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no {what} {path}')
+    try:
+        return json.loads(path.read_bytes())
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f'{path} is not JSON: {error}') from error

@@ -6,7 +6,6 @@ in full.
 """
 
 import difflib
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from PIL import ImageColor
 from insta_colorization.colorspace import in_srgb, pixel_lightness, rgb_to_lab
 from insta_colorization.structures import Hint, Instances
 
-from .entries import PhotoEntries
+from .entries import PhotoEntries, read_json
 
 # {where a wish is about: how many numbers say so}
 _PLACES = {'point': 2, 'box': 4, 'object': 1}
@@ -110,12 +109,7 @@ class HintFile(PhotoEntries[Wish]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f'there is no file of hints {path}')
-        try:
-            content = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f'{path} is not JSON: {error}') from error
+        content = read_json(path, 'file of hints')
         lists = {None: content} if isinstance(content, list) else content
         if not isinstance(lists, Mapping) or not all(isinstance(entries, list) for entries in lists.values()):
             raise ValueError(f'{path} must have a list of hints or, by the name of each photo, such lists')

@@ -171,7 +171,7 @@ class Api:
         return Response(await self._do('gray', str(photo.path), photo.name, size == 'full'), media_type='image/png')
 
     async def result(self, number: str, format: str = 'png', session: str = '') -> Response:
-        """The photo as the last request of the session coloured it, at its own size, with depth and metadata."""
+        """The photo as the newest edit coloured it, at its own size, with its depth and metadata."""
         photo = self._photo(number)
         if format not in _FORMATS:
             raise HTTPException(422, f'format must be one of {", ".join(_FORMATS)}, but got {format!r}')

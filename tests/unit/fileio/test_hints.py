@@ -159,6 +159,7 @@ class TestFiles:
         ('content', 'message'),
         [
             pytest.param('[{', 'is not JSON', id='no JSON'),
+            pytest.param('[' * 100_000, 'is not JSON', id='too deep'),
             pytest.param('7', 'must have a list of hints or', id='number'),
             pytest.param({'a.jpg': {}}, 'must have a list of hints or', id='no list'),
             pytest.param([7], 'hint 0: a hint must be an object such as .* but got 7', id='no object'),

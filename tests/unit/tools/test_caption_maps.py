@@ -84,3 +84,8 @@ def test_what_is_no_file_of_captions(tool, tmp_path, capsys, content, message):
 
     assert tool.main([str(tmp_path), str(said), str(tmp_path / 'maps')]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_file_of_captions_that_is_not_there(tool, tmp_path, capsys):
+    assert tool.main([str(tmp_path), str(tmp_path / 'captions.json'), str(tmp_path / 'maps')]) == 1
+    assert 'there is no file of captions' in capsys.readouterr().err
