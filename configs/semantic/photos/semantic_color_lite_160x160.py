@@ -2,25 +2,24 @@
 #   python tools/train.py configs/semantic/photos/semantic_color_lite_160x160.py
 # It takes photos with and without maps: data/semantic holds those of stage 1 and links to more; what no map says, the
 # segmenter of stage 1 does.
-_base_ = ['./semantic_color_photos_w025_128x128.py']
+_base_ = ['./semantic_segment_lite_160x160.py']
 
 load_from = 'work_dirs/semantic_segment_lite_160x160/iter_700.pth'
-start = 'projects/insta_colorization/weights/insta_fusion_lite.safetensors'
-decoder_parts = ['bottleneck', 'scene', 'ups', 'map_code', 'ab_head']
 model = dict(
-    segment_net=dict(_delete_=True, type='LiteSegmenter'),
-    color_net=dict(_delete_=True, type='LiteColorNet', weights=start),
+    _delete_=True,
+    type='SemanticColorizer',
+    segment_net=dict(type='LiteSegmenter'),
+    color_net=dict(type='LiteColorNet', weights=_base_.start),
     losses=dict(ab=dict(type='HuberLoss', loss_weight=11.0, beta=5 / 110, chroma_weight=4.4)),
-    trainable=[f'color_net.{part}' for part in decoder_parts],
+    trainable=[f'color_net.{part}' for part in [*_base_.decoder_parts, 'map_code', 'ab_head']],
     # The network believes the photo more than the map: a grass that is called ground stays half green.
-    map_guidance=3.0,
+    map_guidance=2.0,
     presets=dict(
         safe=dict(type='RegressionDecoder'),
         natural=dict(type='RegressionDecoder', gain=1.2, expansion=0.3),
         vivid=dict(type='RegressionDecoder', gain=1.6, expansion=0.5),
     ),
 )
-input_size = 160
 train_pipeline = [
     dict(type='LoadPhoto', min_ab_range=10),
     dict(type='LoadSemanticMap', folder=_base_.maps, required=False),
@@ -32,19 +31,12 @@ train_pipeline = [
     dict(type='AgePhoto'),
     dict(type='PackColorization', inputs=['gray']),
 ]
-val_pipeline = [{**step, 'size': 160} if 'size' in step else step for step in _base_.val_pipeline]
-train_dataloader = dict(batch_size=24, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-
-max_iters = 700
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-# bfloat16 would be slower on processors without instructions for it.
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=False, begin=50, T_max=max_iters - 50, end=max_iters),
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_evaluator = [dict(type='SemanticIoU'), dict(type='ClassColourError'), dict(type='PSNR', levels=['image'])]
+test_evaluator = [
+    dict(type='SemanticIoU'),
+    dict(type='ClassColourError'),
+    dict(type='PSNR'),
+    dict(type='Colorfulness'),
 ]
-default_hooks = dict(checkpoint=dict(interval=100))
-custom_hooks = [dict(type='RecalibratedEMAHook', ema_type='ExponentialMovingAverage', momentum=0.01)]
-randomness = dict(seed=0)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
