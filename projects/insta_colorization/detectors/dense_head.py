@@ -51,13 +51,14 @@ class Found(NamedTuple):
 
 
 class DenseHead(nn.Module):
-    """A top-down pyramid over features of the encoder, then towers of separable convolutions that all grids share.
+    """A top-down pyramid over features of the encoder, then towers of convolutions that all grids share.
 
     Args:
         features: {row: channels and stride}, from fine to coarse.
         channels: of the pyramid and the towers, a multiple of 8.
         num_classes: C.
         convs: of each tower.
+        separable: whether these are depthwise and pointwise ones, a ninth of the work, or whole ones.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class DenseHead(nn.Module):
         channels: int = 128,
         num_classes: int = len(COCO_CLASSES),
         convs: int = 2,
+        separable: bool = True,
     ) -> None:
         super().__init__()
         self.strides = {row: stride for row, (_, stride) in features.items()}
         self.laterals = nn.ModuleDict({row: nn.Conv2d(given, channels, 1) for row, (given, _) in features.items()})
         self.scales = nn.Parameter(torch.ones(len(features)))
-        self.box_tower, self.class_tower = _tower(channels, convs), _tower(channels, convs)
+        self.box_tower, self.class_tower = (_tower(channels, convs, separable) for _ in range(2))
         self.box, self.quality = nn.Conv2d(channels, 4, 1), nn.Conv2d(channels, 1, 1)
         self.classes = nn.Conv2d(channels, num_classes, 1)
         for conv in (self.box, self.quality, self.classes):
@@ -99,13 +101,14 @@ class DenseHead(nn.Module):
         return Found(*cells)
 
 
-def _tower(channels: int, convs: int) -> nn.Sequential:
+def _tower(channels: int, convs: int, separable: bool) -> nn.Sequential:
     # Norms of groups and not of batches: what is found in a photo does not depend on those beside it.
     layers: list[nn.Module] = []
     for _ in range(convs):
-        layers += [nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)]
-        layers += [nn.Conv2d(channels, channels, 1, bias=False), nn.GroupNorm(_NORM_GROUPS, channels)]
-        layers += [nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(channels, channels, 3, padding=1, groups=channels if separable else 1, bias=False)]
+        if separable:
+            layers += [nn.Conv2d(channels, channels, 1, bias=False)]
+        layers += [nn.GroupNorm(_NORM_GROUPS, channels), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

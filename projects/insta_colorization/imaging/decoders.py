@@ -24,6 +24,8 @@ T = TypeVar('T')
 
 MAX_PIXELS = InputOptions.max_pixels
 _DAMAGED = 'its content is damaged or cut short'
+# What libvips adds, or not, as its threads happen to run; it says no more than that.
+_NO_REASON = ': load error'
 
 _VIPS_LOADERS = tuple(
     f'VipsForeignLoad{name}Buffer' for name in ('Jpeg', 'Png', 'Webp', 'Tiff', 'Nsgif', 'Heif', 'Jp2k', 'Jxl')
@@ -101,7 +103,7 @@ def _by_itself() -> Iterator[None]:
 
 def reason_of(error: Exception) -> str:
     """The first line of detail in an error of libvips, whose first line only names the failed call."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.endswith(_NO_REASON)]
     return lines[1] if len(lines) > 1 else _DAMAGED
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from insta_colorization.imaging import decoders
 from insta_colorization.imaging.decoders import libvips, with_own_error
 from insta_colorization.imaging.photo import ImageReadError, decode_photo, load_rgb, read_photo
 
@@ -128,6 +129,14 @@ def test_a_photo_never_fails_for_another_one_nor_takes_its_reason():
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(reason_of, files * 60)) == alone * 60
+
+
+def test_the_reason_does_not_depend_on_which_thread_of_libvips_was_first():
+    """Of some damaged PNGs the second line is there now and then."""
+    call = 'unable to call VipsForeignLoadPngBuffer'
+
+    assert decoders.reason_of(OSError(f'{call}\n  pngload_buffer: load error\n')) == decoders.reason_of(OSError(call))
+    assert decoders.reason_of(OSError(f'{call}\n  pngload_buffer: end of stream\n')) == 'pngload_buffer: end of stream'
 
 
 def test_only_what_fails_is_done_again_alone():
