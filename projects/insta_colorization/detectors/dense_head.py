@@ -81,6 +81,18 @@ class DenseHead(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.quality.bias, torch.logit(torch.tensor(_FIRST_QUALITY)).item())  # type: ignore[arg-type]
 
+    @classmethod
+    def of_shape(cls, features: Mapping[str, tuple[int, int]], entries: Mapping[str, Tensor]) -> 'DenseHead':
+        """A new head of the shape that saved entries have.
+
+        Raises:
+            KeyError: they are not those of a head.
+        """
+        classes, channels = entries['classes.weight'].shape[:2]
+        norms = [name for name in entries if name.startswith('box_tower.') and name.endswith('.bias')]
+        separable = entries['box_tower.0.weight'].shape[1] == 1
+        return cls(features, channels, classes, len(norms), separable)
+
     def forward(self, features: Mapping[str, Tensor]) -> Found:
         """The cells of all grids, from {row: (N, channels, H / stride, W / stride)}."""
         parts = []

@@ -77,12 +77,12 @@ class EmbeddedDetector:
             )
         self.side = said['side'] if side is None else side
         self.device = torch.device(device)
-        channels = entries['classes.weight'].shape[1]
-        self._head = DenseHead(self.encoder.feature_info, channels).eval().requires_grad_(False).to(self.device)
         try:
+            self._head = DenseHead.of_shape(self.encoder.feature_info, entries).eval().requires_grad_(False)
             self._head.load_state_dict(entries)
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise ValueError(f'{self.path} does not belong to {type(self).__name__}: {error}') from error
+        self._head.to(self.device)
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
         """Runs the network on all photos; see `InstanceDetector.detect`."""

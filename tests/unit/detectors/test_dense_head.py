@@ -30,6 +30,16 @@ def test_cells_lie_on_their_grids_from_fine_to_coarse():
     assert found.centres[[0, 1, 4, 16, 19]].tolist() == [[8, 8], [24, 8], [8, 24], [16, 16], [48, 48]]
 
 
+@pytest.mark.parametrize('shape', [{'convs': 3}, {'separable': False}], ids=str)
+def test_a_head_is_made_again_of_its_entries(shape):
+    head, pictures = DenseHead(FEATURES, channels=16, **shape), features()
+
+    again = DenseHead.of_shape(FEATURES, head.state_dict())
+    again.load_state_dict(head.state_dict())
+
+    assert torch.equal(again(pictures).boxes, head(pictures).boxes)
+
+
 def test_boxes_enclose_the_centres_of_their_cells():
     found = DenseHead(FEATURES, channels=8)(features())
 
