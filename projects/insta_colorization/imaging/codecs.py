@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_by_vips, reason_of, with_own_error
-from .exif import TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
+from .exif import BIG_ENDIAN_BIGTIFF, TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
 from .icc import grey_table, of_own_length
-from .tiff import MOST_PAGES, Layout, layouts_of, read_by_tifffile, to_depth
+from .tiff import MOST_PAGES, Layout, lab_of, layouts_of, read_by_tifffile, to_depth
 
 if TYPE_CHECKING:
     import pyvips
@@ -53,6 +53,8 @@ _DEFAULT_DPI = 72.0
 _LARGEST_DPI = 1e6
 _SRGB_TOLERANCE = 2
 _BITS_TAG, _TWELVE = 258, 12
+# Pillow's modes with alpha that no PNG has, and the next ones that it has.
+_MODES_WITH_ALPHA = {'La': 'LA', 'PA': 'RGBA', 'RGBa': 'RGBA'}
 _TIFF_HEADS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Fields of an image that stay when its numbers become others.
 _CARRIED = ('vips-loader', 'icc-profile-data', 'xmp-data', 'orientation', 'resolution-unit', 'n-pages')
@@ -242,7 +244,7 @@ def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
         layout = layouts[number] if number < len(layouts) else None
         if layout is not None:
             layout.check(len(data))
-            if layout.needs_tifffile(pillow):
+            if layout.needs_tifffile(pillow) or (pillow and data.startswith(BIG_ENDIAN_BIGTIFF)):
                 return _Opened(_by_tifffile(data, max_pixels, number, layout), said, number != 0, layout)
         image = None if pillow else open_by_vips(data, max_pixels, page=number)
         image = _by_pillow(data, max_pixels, number) if image is None else image
@@ -263,7 +265,9 @@ def _by_tifffile(data: bytes, max_pixels: int, page: int, layout: Layout) -> 'py
     """A page of a TIFF as tifffile decodes it, 8 or 16 bits."""
     vips = libvips()
     values, said = read_by_tifffile(data, page, layout, max_pixels)
-    image = _of_values(values, layout, 'multiband')
+    image = _of_values(values, layout, layout.interpretation)
+    if layout.is_associated and not layout.is_lab:
+        image = image.unpremultiply().rint().cast(image.format).copy(interpretation=image.interpretation)
     across, down = said['dpi'] or (_MM_PER_INCH, _MM_PER_INCH)
     image = image.copy(xres=across / _MM_PER_INCH, yres=down / _MM_PER_INCH)
     if said['dpi']:
@@ -278,12 +282,21 @@ def _by_tifffile(data: bytes, max_pixels: int, page: int, layout: Layout) -> 'py
 
 def _of_values(values: np.ndarray, layout: Layout | None, interpretation: str) -> 'pyvips.Image':
     """Stored values (H, W, C) as 8 or 16 bits of grey, RGB or, where an interpretation says so, CMYK."""
+    vips = libvips()
+    if layout and layout.is_lab:
+        lab = vips.Image.new_from_array(lab_of(values, layout), interpretation='lab')
+        return lab.colourspace('srgb' if values.dtype.itemsize == 1 else 'rgb16')
     scaled = to_depth(values, layout)
     if layout and layout.is_white_zero:
-        scaled = ~scaled
+        scaled = _turned(scaled)
     names = ('srgb', 'rgb16') if values.shape[2] > 2 else ('b-w', 'grey16')
     kind = interpretation if interpretation == 'cmyk' else names[scaled.dtype == np.uint16]
-    return libvips().Image.new_from_array(scaled, interpretation=kind)
+    return vips.Image.new_from_array(scaled, interpretation=kind)
+
+
+def _turned(values: np.ndarray) -> np.ndarray:
+    """Unsigned integers (H, W, C) with black for white in the first band, beside which there may be alpha."""
+    return values ^ np.array([np.iinfo(values.dtype).max] + [0] * (values.shape[2] - 1), values.dtype)
 
 
 def _by_pillow(data: bytes, max_pixels: int, page: int = 0) -> 'pyvips.Image':
@@ -329,17 +342,10 @@ def _in_depth(image: 'pyvips.Image', layout: Layout | None) -> 'pyvips.Image':
     """An image of other numbers than 8 or 16 bits, or of ICC's CIELAB, with 8 or 16 bits of grey or RGB."""
     if image.interpretation in ('lab', 'labs'):
         return image.colourspace('rgb16')
-    vips = libvips()
     values = image.numpy().reshape(image.height, image.width, -1)
-    if layout and layout.is_icclab:
-        top = 255 if values.dtype == np.uint8 else 65280
-        lab = values[..., :3] * (255 / top) * (100 / 255, 1, 1) - (0, 128, 128)
-        made = vips.Image.new_from_array(lab.astype(np.float32), interpretation='lab')
-        made = made.colourspace('srgb' if top == 255 else 'rgb16')
-    else:
-        if layout and layout.is_white_zero and values.dtype == np.uint32:  # libvips has turned these alone
-            values = ~values
-        made = _of_values(values, layout, image.interpretation)
+    if layout and layout.is_white_zero and values.dtype == np.uint32:  # libvips has turned these alone
+        values = _turned(values)
+    made = _of_values(values, layout, image.interpretation)
     made = made.copy(xres=image.xres, yres=image.yres)
     for name in set(_CARRIED) & set(image.get_fields()):
         made.set_type(image.get_typeof(name), name, image.get(name))
@@ -378,6 +384,8 @@ def in_photo_mode(image: 'Image.Image', bits: int = 16) -> 'Image.Image':
 
     if image.mode == 'I;16' and bits == _TWELVE:
         return Image.fromarray((np.asarray(image) * (65535 / (2**_TWELVE - 1))).round().astype(np.uint16))
+    if image.mode in _MODES_WITH_ALPHA:
+        return image.convert(_MODES_WITH_ALPHA[image.mode])
     if image.mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'):
         return image
     values = np.asarray(image)

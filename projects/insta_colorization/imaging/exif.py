@@ -1,19 +1,24 @@
 """EXIF and IPTC in memory: what of it describes the photo, and how it gets into a TIFF, which libvips leaves out."""
 
+import io
 import logging
 import struct
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 logger = logging.getLogger(__name__)
 
 # Tags of the first TIFF directory that describe the photo. The others describe how its pixels lie in that very file.
-_DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432)
-_EXIF_DIRECTORIES = (0x8769, 0x8825)
+_EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
+_DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432, _EXIF, _GPS)
+# By the tag of the directory that they are in; None is the first one.
+_INNER_DIRECTORIES = {None: (_EXIF, _GPS), _EXIF: (_INTEROP,)}
 _IPTC_TAG, _DNG_VERSION_TAG = 33723, 50706
-_LONG = 4
+# Pillow does not know such files.
+BIG_ENDIAN_BIGTIFF = b'MM\0+'
 # IPTC lies in a resource of Photoshop's in a JPEG, and bare in a TIFF.
 _PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b'Photoshop 3.0\0', b'8BIM', 0x0404
 
@@ -33,63 +38,66 @@ class _Bytes(str):
         return super().encode('latin-1')
 
 
+def opened_directory(tiff: bytes, group: int | None = None) -> 'ImageFileDirectory_v2':
+    """One of Pillow's directories, of a TIFF of either size and byte order, to be loaded from where its `next` says."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    if tiff[:4] != BIG_ENDIAN_BIGTIFF:
+        return ImageFileDirectory_v2(tiff[: 16 if tiff[2:3] == b'+' else 8], group=group)
+    directory = ImageFileDirectory_v2(b'MM\0*' + bytes(4), group=group)
+    directory._bigtiff, directory.next = True, int.from_bytes(tiff[8:16], 'big')
+    return directory
+
+
+def _tags(tiff: bytes, at: int | None = None, group: int | None = None) -> dict[int, Any]:
+    """The tags of a directory of a TIFF, of its first one by None, with the directories in it that EXIF has."""
+    directory, file = opened_directory(tiff, group), io.BytesIO(tiff)
+    file.seek(directory.next if at is None else at)
+    directory.load(file)
+    # Some writers call the bytes of IPTC integers of 32 bits.
+    found: dict[int, Any] = {tag: directory._tagdata[tag] if tag == _IPTC_TAG else directory[tag] for tag in directory}
+    tags: dict[int, Any] = {
+        tag: value[0] if isinstance(value, tuple) and len(value) == 1 else value for tag, value in found.items()
+    }
+    return tags | {tag: _tags(tiff, tags[tag], tag) for tag in _INNER_DIRECTORIES.get(group, ()) if tag in tags}
+
+
 def tiff_metadata(tiff: bytes) -> TiffMetadata:
     """What a whole TIFF file says; what is damaged is left out, which is logged."""
-    from PIL import Image
-
-    source = Image.Exif()
     try:
-        source.load(tiff)
-        return TiffMetadata(_described(source), _iptc_of_tiff(tiff), _DNG_VERSION_TAG in source)
+        tags = _tags(tiff)
+        return TiffMetadata(_described(tags), tags.get(_IPTC_TAG, b''), _DNG_VERSION_TAG in tags)
     except Exception as error:  # Pillow's reader stumbles over damaged tags in many ways
         logger.warning('EXIF data is left out: %s', error)
         return TiffMetadata(b'', b'', False)
 
 
-def _described(source: 'Image.Exif', start: int = 8, iptc: bytes = b'') -> bytes:
+def _described(tags: Mapping[int, Any], start: int = 8, iptc: bytes = b'') -> bytes:
     """The descriptive part of EXIF as a block whose directories begin at `start`, and IPTC in it; b'' for nothing."""
     from PIL import Image
 
     kept = Image.Exif()
     kept.endian = '<'
-    kept.update({tag: _kept(source[tag]) for tag in _DESCRIPTIVE_TAGS if tag in source})
-    for directory in _EXIF_DIRECTORIES:
-        if directory in source:
-            kept[directory] = {tag: _kept(value) for tag, value in source.get_ifd(directory).items()}
+    kept.update({tag: _kept(tags[tag]) for tag in _DESCRIPTIVE_TAGS if tag in tags})
     if iptc:
         kept[_IPTC_TAG] = iptc
     return kept.tobytes(start) if kept else b''
 
 
-def _iptc_of_tiff(tiff: bytes) -> bytes:
-    """The bytes of IPTC as they lie in a TIFF file, which some writers call integers of 32 bits; b'' for none."""
-    order = {b'II*\0': '<', b'MM\0*': '>'}.get(tiff[:4])
-    if order is None:  # BigTIFF
-        return b''
-    (offset,) = struct.unpack_from(f'{order}L', tiff, 4)
-    for entry in _entries(tiff, offset, order):
-        tag, kind, count, start = struct.unpack(f'{order}HHLL', entry)
-        if tag == _IPTC_TAG:
-            return tiff[start : start + count * (4 if kind == _LONG else 1)]
-    return b''
-
-
 def _kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {tag: _kept(inner) for tag, inner in value.items()}
     return _Bytes(value) if isinstance(value, str) else value
 
 
 def with_metadata(tiff: bytes, block: bytes, iptc: bytes) -> bytes:
     """Adds EXIF and IPTC to a little-endian TIFF file in memory: their directories, then a merged first directory."""
-    from PIL import Image
-
     start = len(tiff) + len(tiff) % 2
-    source = Image.Exif()
     try:
-        source.load(block)
-        added = _described(source, start, iptc)
+        added = _described(_tags(block.removeprefix(b'Exif\0\0')) if block else {}, start, iptc)
     except Exception as error:  # as above
         logger.warning('EXIF data is left out: %s', error)
-        added = _described(Image.Exif(), start, iptc)
+        added = _described({}, start, iptc)
     if not added:
         return tiff
     tiff = tiff.ljust(start, b'\0') + added.removeprefix(b'Exif\0\0')[8:]
@@ -99,9 +107,9 @@ def with_metadata(tiff: bytes, block: bytes, iptc: bytes) -> bytes:
     return head + tiff[8:] + struct.pack('<H', len(entries)) + merged + bytes(4)
 
 
-def _entries(tiff: bytes, offset: int, order: str = '<') -> list[bytes]:
-    """The 12-byte entries of the TIFF directory at an offset."""
-    (count,) = struct.unpack_from(f'{order}H', tiff, offset)
+def _entries(tiff: bytes, offset: int) -> list[bytes]:
+    """The 12-byte entries of the directory at an offset of a little-endian TIFF."""
+    (count,) = struct.unpack_from('<H', tiff, offset)
     return [tiff[at : at + 12] for at in range(offset + 2, offset + 2 + 12 * count, 12)]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .decoders import ImageReadError, check_pixels
+from .exif import opened_directory
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -15,24 +16,18 @@ logger = logging.getLogger(__name__)
 
 # Pages of a file that are looked at.
 MOST_PAGES = 64
-_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _PLANES, _TILE_WIDTH, _FORMAT = (
-    256,
-    258,
-    259,
-    262,
-    277,
-    284,
-    322,
-    339,
-)
+_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _PLANES = 256, 258, 259, 262, 277, 284
+_TILE_WIDTH, _EXTRA, _FORMAT = 322, 338, 339
 _APART = 2
+_ASSOCIATED = 1
 # Where tiles begin and how long they are.
 _TILES = (324, 325)
 _LOWEST, _HIGHEST = 340, 341  # SMinSampleValue, SMaxSampleValue; 280 and 281 are statistics, by TIFF 6.0
 _OLD_JPEG, _JPEG, _LZMA, _ZSTD = 6, 7, 34925, 50000
-_WHITE_IS_ZERO, _RGB, _YCBCR, _CIELAB, _ICCLAB = 0, 2, 6, 8, 9
+_WHITE_IS_ZERO, _GREY, _RGB, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 5, 6, 8, 9
 _ORIENTATION, _UNIT, _PROFILE = 274, 296, 34675
-_COMPLEX = (5, 6)
+_OWN_BANDS = {_RGB: 3, _CMYK: 4, _YCBCR: 3, _CIELAB: 3, _ICCLAB: 3}
+_FLOAT, _COMPLEX = 3, (5, 6)
 # Values that are brought to 16 bits at a time: what they become in between takes four times their memory.
 _AT_ONCE = 2**22
 _HOW = 'convert it, as with `magick IN -depth 16 OUT.tif`'
@@ -47,7 +42,9 @@ class Layout(NamedTuple):
         kind: 1 unsigned, 2 signed, 3 floating point, 5 and 6 complex.
         compression: of its strips or tiles.
         photometric: what the values mean.
-        tiles_of_planes: whether each band has tiles of its own.
+        is_tiled: whether they are tiles.
+        is_apart: whether each band has strips or tiles of its own.
+        is_associated: whether colours are multiplied by alpha.
         tiles_end: where in the file its last tile ends; 0 if it has none.
         lowest: the value that is black; None where the file does not say.
         highest: the value that is white; None where the file does not say.
@@ -58,7 +55,9 @@ class Layout(NamedTuple):
     kind: int
     compression: int
     photometric: int
-    tiles_of_planes: bool
+    is_tiled: bool
+    is_apart: bool
+    is_associated: bool
     tiles_end: int
     lowest: float | None
     highest: float | None
@@ -69,9 +68,9 @@ class Layout(NamedTuple):
         return self.photometric == _WHITE_IS_ZERO
 
     @property
-    def is_cielab(self) -> bool:
-        """Whether the values are CIELAB with signed a and b."""
-        return self.photometric == _CIELAB
+    def is_lab(self) -> bool:
+        """Whether the values are CIELAB; ICC's has a and b above an offset, the other one signed."""
+        return self.photometric in (_CIELAB, _ICCLAB)
 
     @property
     def is_icclab(self) -> bool:
@@ -79,13 +78,18 @@ class Layout(NamedTuple):
         return self.photometric == _ICCLAB
 
     @property
+    def interpretation(self) -> str:
+        """What libvips calls values of three bands and more."""
+        return 'cmyk' if self.photometric == _CMYK else 'multiband'
+
+    @property
     def needs_pillow(self) -> bool:
         """Whether libvips reads such pages not at all or wrong, where Pillow reads them."""
         return (
             self.compression in (_OLD_JPEG, _LZMA, _ZSTD)
-            or self.tiles_of_planes
+            or (self.is_apart and self.is_tiled)
             or (self.photometric == _YCBCR and self.compression != _JPEG)
-            or (self.is_cielab and self.bits == 8)
+            or (self.photometric == _CIELAB and self.bits == 8)
             or self.bits == 12
         )
 
@@ -95,10 +99,16 @@ class Layout(NamedTuple):
         Args:
             pillow: whether Pillow would read it otherwise, which has 8 bits of colours and few kinds of numbers.
         """
-        if self.bits == 64:
-            return True
-        plain = self.kind in (1, 4) and (self.bits <= 8 or (self.bands == 1 and not self.is_white_zero))
-        return pillow and (not plain or self.bits > 16)
+        if not pillow:
+            is_half = self.kind == _FLOAT and self.bits == 16
+            odd_planes = self.is_apart and (is_half or self.photometric not in (_RGB, _CMYK))
+            odd_alpha = self.is_associated and (self.kind != 1 or self.bits > 16)
+            return self.bits == 64 or odd_planes or odd_alpha or (is_half and self.is_lab)
+        is_grey = self.bands == 1 and not self.is_white_zero
+        has_alpha = self.bands > _OWN_BANDS.get(self.photometric, 1)
+        odd_alpha = has_alpha and (self.is_associated or self.photometric not in (_GREY, _RGB))
+        odd_planes = self.is_apart and self.photometric != _RGB
+        return self.kind not in (1, 4) or self.bits > (16 if is_grey else 8) or odd_alpha or odd_planes
 
     def check(self, length: int) -> None:
         """Raises `ImageReadError` with the way out for a page that would come out wrong, or not at all.
@@ -112,19 +122,17 @@ class Layout(NamedTuple):
             raise ImageReadError('its pixels are complex numbers, of which none is a lightness')
         if self.bits not in (1, 2, 4, 8, 12, 16, 32, 64):
             raise ImageReadError(f'its values have {self.bits} bits, not 8 or 16; {_HOW}')
+        if self.is_lab and self.kind != _FLOAT and self.bits > 16:
+            raise ImageReadError(f'its values of CIELAB have {self.bits} bits, not 8 or 16; {_HOW}')
         if self.bits < 8 and self.bands > 1:
             raise ImageReadError(f'its values have {self.bits} bits in {self.bands} bands, not 8 or 16; {_HOW}')
 
 
 def layouts_of(tiff: bytes) -> list[Layout]:
     """The layouts of the first pages of a TIFF file, up to one that is damaged."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    if tiff[:4] == b'MM\0+':  # a BigTIFF of this order Pillow does not know
-        return []
     layouts: list[Layout] = []
     try:
-        directory, file = ImageFileDirectory_v2(tiff[: 16 if tiff[2:4] == b'+\0' else 8]), io.BytesIO(tiff)
+        directory, file = opened_directory(tiff), io.BytesIO(tiff)
         while directory.next and len(layouts) < MOST_PAGES:
             file.seek(directory.next)
             directory.load(file)
@@ -141,14 +149,16 @@ def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
         value = directory.get(tag, default)
         return value[0] if isinstance(value, tuple) else value
 
-    bands, is_tiled = first(_BANDS, 1), bool(directory[_WIDTH]) and _TILE_WIDTH in directory
+    bands = first(_BANDS, 1)
     return Layout(
         bits=first(_BITS, 1),
         bands=bands,
         kind=first(_FORMAT, 1),
         compression=first(_COMPRESSION, 1),
         photometric=first(_PHOTOMETRIC, 1),
-        tiles_of_planes=is_tiled and bands > 1 and first(_PLANES, 1) == _APART,
+        is_tiled=bool(directory[_WIDTH]) and _TILE_WIDTH in directory,
+        is_apart=bands > 1 and first(_PLANES, 1) == _APART,
+        is_associated=first(_EXTRA, 0) == _ASSOCIATED,
         tiles_end=max(map(sum, zip(*(directory.get(tag, ()) for tag in _TILES), strict=False)), default=0),
         lowest=first(_LOWEST, None),
         highest=first(_HIGHEST, None),
@@ -175,7 +185,7 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
         import tifffile
     except ImportError as error:
         raise ImageReadError(f'{stored} without tifffile: pip install tifffile, or {_HOW}') from error
-    if layout.photometric > _RGB:
+    if layout.photometric not in (_WHITE_IS_ZERO, _GREY, _RGB, _CMYK, _CIELAB, _ICCLAB):
         raise ImageReadError(f'{stored}; {_HOW}')
     try:
         with tifffile.TiffFile(io.BytesIO(tiff)) as file:
@@ -229,6 +239,18 @@ def to_depth(values: np.ndarray, layout: Layout | None = None) -> np.ndarray:
     for rows, given in zip(np.array_split(out, count), np.array_split(values, count), strict=True):
         rows[...] = ((given.astype(np.float64) - low) * factor).clip(0, top).round()
     return out
+
+
+def lab_of(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """Stored values (H, W, C) of CIELAB as L in 0..100, a and b, (H, W, 3) float32; what follows them is left out."""
+    values = values[..., :3]
+    if values.dtype.kind == 'f':
+        return values.astype(np.float32)
+    size = values.dtype.itemsize
+    unsigned, signed, unit = values.view(f'u{size}'), values.view(f'i{size}'), 1 / 256 ** (size - 1)
+    if layout.is_icclab:
+        return (unsigned * (100 / 255 * unit, unit, unit) - (0, 128, 128)).astype(np.float32)
+    return np.dstack([unsigned[..., :1] * (100 / (256**size - 1)), signed[..., 1:] * unit]).astype(np.float32)
 
 
 def _default_range(values: np.ndarray) -> tuple[float, float]:

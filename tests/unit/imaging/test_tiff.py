@@ -14,7 +14,7 @@ from skimage.color import lab2rgb, rgb2lab
 
 from insta_colorization.imaging.codecs import pages_in
 from insta_colorization.imaging.decoders import libvips
-from insta_colorization.imaging.photo import ImageReadError, decode_photo, load_rgb
+from insta_colorization.imaging.photo import ImageReadError, as_photo, decode_photo, load_rgb
 from insta_colorization.imaging.tiff import MOST_PAGES, layouts_of
 
 pytest.importorskip('pyvips', reason='pip install "pyvips[binary]"')
@@ -228,6 +228,78 @@ def test_0_is_white_where_the_file_says_so(dtype: type, compression: str | None)
     values = GREY.astype(dtype) * (np.iinfo(dtype).max // 255)
     photo = decode_photo(tiff(values, 'miniswhite', compression=compression), 'x')
     np.testing.assert_array_equal(photo.pixels[..., 0], ~values)
+
+
+HALF = np.full(GREY.shape, 0.5)
+
+
+def stored(values: np.ndarray, dtype: type) -> np.ndarray:
+    """Values in 0..1 as numbers of a dtype, of which the largest one is white."""
+    top = 1 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
+    return (values * float(top)).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'tile'), [(np.uint8, None), (np.uint8, (16, 16)), (np.int16, None), (np.float16, None)], ids=str
+)
+@pytest.mark.parametrize('photometric', ['minisblack', 'miniswhite', 'rgb'])
+@pytest.mark.parametrize('alpha', ['unassalpha', 'assocalpha'])
+def test_bands_apart_and_alpha_come_out_as_they_went_in(photometric: str, dtype: type, tile, alpha: str) -> None:
+    """libvips mixes such grey with alpha, and divides by an alpha of 8 bits whatever the numbers are."""
+    truth = (COLOUR if photometric == 'rgb' else GREY[..., None]) / 255
+    given = truth * 0.5 if alpha == 'assocalpha' else truth
+    given = 1 - given if photometric == 'miniswhite' else given
+    planes = np.ascontiguousarray(stored(np.dstack([given, HALF]), dtype).transpose(2, 0, 1))
+    data = tiff(planes, photometric, planarconfig='separate', extrasamples=[alpha], tile=tile)
+
+    photo = decode_photo(data, 'x')
+
+    top = np.iinfo(photo.pixels.dtype).max
+    np.testing.assert_allclose(photo.alpha / top, 0.5, atol=1 / 255)
+    np.testing.assert_allclose(photo.pixels / top, np.broadcast_to(truth, photo.pixels.shape), atol=2.1 / 255)
+
+
+@pytest.mark.parametrize('dtype', [np.uint16, np.float16])
+def test_cielab_of_bands_apart(dtype: type) -> None:
+    lab = LAB16.astype(np.int32).astype(np.uint16) if dtype == np.uint16 else np.dstack([LIGHT, SHIFTED, -SHIFTED])
+    together = decode_photo(tiff(lab.astype(np.uint16 if dtype == np.uint16 else np.float32), 'cielab'), 'x').pixels
+    apart = tiff(np.ascontiguousarray(lab.astype(dtype).transpose(2, 0, 1)), 'cielab', planarconfig='separate')
+    assert np.abs(decode_photo(apart, 'x').pixels.astype(int) - together).max() <= (2 if dtype == np.uint16 else 66)
+
+
+@pytest.mark.parametrize('depth', [8, 16])
+def test_cmyk_of_tiles_of_planes_is_that_of_strips(depth: int) -> None:
+    cmyk = np.dstack([255 - COLOUR, GREY // 3]).astype(f'u{depth // 8}') * (257 if depth == 16 else 1)
+    planes = np.ascontiguousarray(cmyk.transpose(2, 0, 1))
+    apart = decode_photo(tiff(planes, 'separated', **TILES), 'x').pixels
+    assert np.abs(apart.astype(int) - decode_photo(tiff(cmyk, 'separated'), 'x').pixels).max() <= 1
+
+
+@pytest.mark.parametrize('order', '<>')
+def test_a_bigtiff_says_what_a_tiff_says(order: str) -> None:
+    tags = [(33723, 7, 9, b'\x1c\x02\x78\0\x04Hall', True), (315, 2, 0, 'Ann', True)]
+    options = {'byteorder': order, 'description': 'Hall, 1923', 'metadata': None, 'software': False}
+    given = stored(1 - GREY / 255, np.int16)
+    small, big = (
+        decode_photo(tiff(given, 'miniswhite', extratags=tags, bigtiff=is_big, **options), 'x')
+        for is_big in (False, True)
+    )
+    assert big.metadata == small.metadata
+    assert sorted(big.metadata.blobs) == ['exif-data', 'iptc-data']
+    np.testing.assert_array_equal(big.pixels, small.pixels)
+    np.testing.assert_allclose(big.pixels[..., 0] / 65535, GREY / 255, atol=1e-4)
+    raw = tiff(given, bigtiff=True, extratags=[(50706, 1, 4, b'\1\4\0\0', True)], **options)
+    with pytest.raises(ImageReadError, match='raw photo'):
+        decode_photo(raw, 'x')
+
+
+@pytest.mark.parametrize('mode', ['La', 'PA', 'RGBa'])
+def test_modes_of_pillow_with_alpha_keep_it(mode: str) -> None:
+    image = Image.fromarray(GREY).convert({'La': 'L', 'PA': 'P', 'RGBa': 'RGB'}[mode])
+    image.putalpha(128)
+    photo = as_photo(image if mode == 'PA' else image.convert(mode))
+    assert (photo.alpha == 128).all()
+    assert np.abs(photo.pixels.astype(int) - GREY[..., None]).max() <= (6 if mode == 'PA' else 1)  # it has 216 colours
 
 
 def test_a_profile_is_followed_whoever_reads() -> None:
