@@ -19,6 +19,7 @@ from insta_colorization.utils.options import ColourOptions, PaceOptions, ResultO
 
 from .edits import EditFile
 from .jobs import Job
+from .marking import Marker
 from .pipeline import Failures, Prepared, Steps, convey
 from .predictor import Predictor
 from .results import ResultWriter, make_folder
@@ -90,6 +91,7 @@ def color_album(
     fusion_rows(predictor.model, results.show_fusion)
     if 'map' not in predictor.model.uses and (results.save_map or results.show_map):
         raise ValueError(f'{type(predictor.model).__name__} knows no classes of pixels, so there is no map to write')
+    marker = Marker(results)
     if results.out_dir is not None and any(job.target for job in jobs):
         make_folder(Path(results.out_dir))
     for folder in {job.target.parent for job in jobs if job.target}:
@@ -125,7 +127,7 @@ def color_album(
         results.show_map,
         results.quality,
         results.keep_times,
-        predictor.provenance(colour) | {'quality': results.quality} if results.save_json else {},
+        marker,
     )
 
     def read(job: Job, _: None) -> Photo:
@@ -160,7 +162,7 @@ def color_album(
         kept = prediction.sample.to('cpu') if keep_samples else None
         if job.target is None:
             return Outcome(prediction.record, kept, prediction.pixels)
-        return Outcome(writer.write(prediction, job.target), kept)
+        return Outcome(writer.write(prediction, job.target, job.file), kept)
 
     failures = Failures(collect=on_error == 'collect')
     done: dict[Job, Outcome] = {}

@@ -3,8 +3,9 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -17,11 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from insta_colorization.checkpoints import load_checkpoint
+from insta_colorization.checkpoints.identity import identity, versions
 from insta_colorization.colorspace import AB_RANGE, BinSet, in_srgb, lab_to_rgb, pixel_lightness
 from insta_colorization.detectors import InstanceDetector, build_detector
 from insta_colorization.detectors.selection import select
 from insta_colorization.fileio.hints import Wish, names_objects, place_hints
 from insta_colorization.imaging.following import follow_hints
+from insta_colorization.imaging.marks import Change, marked
 from insta_colorization.imaging.photo import Photo, Source
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.models.decoders import parse_decoder
@@ -57,12 +60,14 @@ class Prediction:
         sample: `pred_ab` (2, S, S) in network units and the `instances` that were used.
         record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes`, `scores`, what the
             model notes, and `hints` and `caption` where there are some, as JSON takes them.
+        provenance: what decided how it looks, see `Predictor.provenance`.
     """
 
     source: Photo
     pixels: np.ndarray
     sample: ColorizationSample
     record: dict[str, Any]
+    provenance: dict[str, Any]
 
     @property
     def instances(self) -> Instances:
@@ -76,9 +81,21 @@ class Prediction:
             return self.sample.full_map.ids
         return resize_map(self.sample.pred_map.numpy(), self.source.size) if 'pred_map' in self.sample else None
 
+    @cached_property
+    def change(self) -> Change:
+        """What marks say of how the colours came about; its time is that of the first look."""
+        known = {name: self.provenance[name] for name in ('weights', 'config', 'settings')}
+        asked = {name: self.record[name] for name in ('caption', 'hints', 'map') if name in self.record}
+        return Change(known | asked)
+
     @property
     def photo(self) -> Photo:
-        """The picture with all that the photo carried, for `write_photo` and `encode_photo`."""
+        """The picture with all that the photo carried and the mark in its XMP, for `write_photo` and `encode_photo`."""
+        return marked(self.unmarked, self.change)
+
+    @property
+    def unmarked(self) -> Photo:
+        """The picture with all that the photo carried, and no word of what became of it."""
         if self.pixels.shape == self.source.pixels.shape:
             return self.source.with_pixels(self.pixels)
         alpha = self.source.alpha
@@ -210,19 +227,25 @@ class Predictor:
         self.__dict__.update(state)
         self._saying = Lock()
 
-    def provenance(self, colour: ColourOptions) -> dict[str, Any]:
-        """What decides how photos look, as JSON takes it: weights with their SHA-256, config, settings and versions."""
-        # Metrics come with it, which a run without JSON can do without.
-        from insta_colorization.evaluation.protocol import identity, versions
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        return identity(self._weights_path)
 
-        detector = type(self.detector).__name__ if self.detects else None
+    def provenance(self, colour: ColourOptions, decoder: str | None = None) -> dict[str, Any]:
+        """What decides how photos look, as JSON takes it: weights with their SHA-256, config, settings and versions.
+
+        Args:
+            colour: how colours get onto photos.
+            decoder: the title of the decoder that was used; None for that of the model.
+        """
+        detector = type(self._detector).__name__ if self.detects and self._detector is not None else None
         return {
-            'weights': identity(self._weights_path),
+            'weights': self._identity,
             'config': Path(self.config.filename).stem if self.config.filename else None,
             'settings': {
                 **vars(colour),
                 'input_size': self.input_size,
-                'decoder': self.model.decoder.title(),
+                'decoder': decoder or self.model.decoder.title(),
                 'precision': str(self.dtype).removeprefix('torch.'),
                 'device': self.device.type,
                 'detector': detector,
@@ -535,7 +558,8 @@ class Predictor:
             exact: whether to compute in float32 unless another precision was asked for by name.
 
         Returns:
-            N samples with `pred_ab` (2, S, S) in network units and, where asked for and there, `fusion_shares`.
+            N samples with `pred_ab` (2, S, S) in network units, the title of their `decoder` and, where asked for and
+            there, `fusion_shares`.
 
         Raises:
             ValueError: a row is unknown, or nothing is fused.
@@ -543,16 +567,18 @@ class Predictor:
         dtype = self._exact_dtype if exact else self.dtype
         batch = self.model.data_preprocessor(inputs)
         rows = fusion_rows(self.model, show_fusion)
-        if not rows:
-            return self.model.predict(batch, dtype)
-        with recorded_shares(self.model, rows) as shares:
+        with recorded_shares(self.model, rows) if rows else nullcontext({}) as shares:
             samples = self.model.predict(batch, dtype)
-        keep_shares(samples, shares)
+        if rows:
+            keep_shares(samples, shares)
+        for sample in samples:
+            sample.set_metainfo({'decoder': self.model.decoder.title()})
         return samples
 
     def finish(self, photo: Photo, sample: ColorizationSample, colour: ColourOptions) -> Prediction:
         """Joins the predicted colour with the photo's own lightness."""
-        return Prediction(photo, self.render(photo, sample, colour), sample, self.describe(sample))
+        provenance = self.provenance(colour, sample.get('decoder'))
+        return Prediction(photo, self.render(photo, sample, colour), sample, self.describe(sample), provenance)
 
     def render(self, photo: Photo, sample: ColorizationSample, colour: ColourOptions) -> np.ndarray:
         """The picture: (H, W, 3) RGB in the photo's size and depth, or the published code's with `native_size`."""

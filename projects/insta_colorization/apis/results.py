@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,12 @@ import numpy as np
 
 from insta_colorization.fileio import files
 from insta_colorization.imaging.maps import MAP_SUFFIX, write_map
-from insta_colorization.imaging.photo import QUALITY, Photo, write_photo
+from insta_colorization.imaging.photo import QUALITY, Photo, naming_target, write_photo
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.utils.errors import as_unicode
 from insta_colorization.visualization.sheets import fusion_sheet, map_sheet, sheet
 
+from .marking import Marker, event_of
 from .predictor import Prediction
 
 
@@ -31,7 +31,7 @@ class ResultWriter:
         show_map: whether to write a sheet (grey | classes | result) as `<result>.classes.png`.
         quality: of JPEG and WebP, 1 to 100.
         keep_times: whether a result has the times of its photo's file.
-        provenance: what JSON has besides, see `Predictor.provenance`.
+        marker: the marks that results get.
     """
 
     show_instances: bool = False
@@ -40,29 +40,37 @@ class ResultWriter:
     show_map: bool = False
     quality: int = QUALITY
     keep_times: bool = False
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    marker: Marker = field(default_factory=Marker)
 
-    def write(self, prediction: Prediction, target: Path) -> dict[str, Any]:
+    def write(self, prediction: Prediction, target: Path, file: Path | None = None) -> dict[str, Any]:
         """Writes a photo and what belongs to it; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
 
+        Args:
+            prediction: the photo.
+            target: the file to write.
+            file: where the photo was read from; None where there is no such file.
+
         Returns:
-            The photo's record, with its `output`.
+            The photo's record, with its `output` and its `marks`.
 
         Raises:
             OSError: a file cannot be written.
+            ValueError: the photo cannot be signed, see `Marker.encode`.
         """
-        record = prediction.record | {'output': str(target)}
+        record = prediction.record | {'output': str(target), 'marks': self.marker.options.marks}
         make_folder(target.parent)
         for name, drawn in self._sheets(prediction).items():
             write_photo(drawn, target.with_name(f'{target.name}.{name}.png'))
         if self.save_map and prediction.map is not None:
             write_map(prediction.map, target.with_name(target.name + MAP_SUFFIX))
+        with naming_target(target):
+            data = self.marker.encode(prediction, target.suffix, self.quality, file, target.name)
         if self.save_json:
-            # What a name has that is no Unicode would make JSON that not every reader takes.
-            told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')} | dict(self.provenance)
-            files.write_whole((json.dumps(told, indent=1) + '\n').encode(), target.with_name(f'{target.name}.json'))
+            told = record | prediction.provenance | {'quality': self.quality, 'event': event_of(prediction, data)}
+            files.write_whole(_as_json(told), target.with_name(f'{target.name}.json'))
         # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
-        write_photo(prediction.photo, target, self.quality)
+        with naming_target(target):
+            files.write_whole(data, target)
         if self.keep_times and prediction.source.path is not None:
             with suppress(OSError):  # of an address there is no file
                 times = prediction.source.path.stat()
@@ -84,6 +92,12 @@ class ResultWriter:
         if shares:
             sheets['fusion'] = fusion_sheet(gray, instances, shares)
         return sheets
+
+
+def _as_json(record: dict[str, Any]) -> bytes:
+    # What a name has that is no Unicode would make JSON that not every reader takes.
+    told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')}
+    return (json.dumps(told, indent=1) + '\n').encode()
 
 
 def make_folder(folder: Path) -> None:

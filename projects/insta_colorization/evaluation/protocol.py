@@ -8,26 +8,19 @@ as with the method; without the protocol they cannot be compared.
 
 import json
 import logging
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from insta_colorization.checkpoints.io import SUFFIXES, Checkpoint
-from insta_colorization.fileio.download import sha256
+from insta_colorization.checkpoints import Checkpoint
+from insta_colorization.checkpoints.identity import identity, versions
 from insta_colorization.fileio.files import write_whole
 from insta_colorization.models import Colorizer
 
 from .metrics.base import PhotoMetric
 from .metrics.levels import LEVELS
-
-_LIBRARIES = (
-    *('insta_colorization', 'torch', 'torchvision', 'numpy', 'pillow', 'mmengine', 'mmagic'),
-    *('lpips', 'pytorch-fid', 'scipy'),
-)
 
 logger = logging.getLogger(__name__)
 
@@ -108,25 +101,6 @@ def protocol(
         described = metric.describe()
         joined |= {**described, 'metrics': {**joined.get('metrics', {}), **described['metrics']}}
     return {**joined, 'versions': versions()}
-
-
-def versions() -> dict[str, str]:
-    """{library: version} of what has a say in the numbers; a library that is not installed is left out."""
-    found = {'python': platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def identity(path: Path) -> dict[str, Any]:
-    """Name and sha256 of a checkpoint: of its file, or by name of each file of weights in its folder."""
-    if path.is_file():
-        return {'name': path.name, 'sha256': sha256(path)}
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-    return {'name': path.name, 'sha256': {file.name: sha256(file) for file in files}}
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:

@@ -20,6 +20,7 @@ from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_
 from .exif import BIG_ENDIAN_BIGTIFF, TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
 from .icc import grey_table, of_own_length
 from .tiff import MOST_PAGES, Layout, lab_of, layouts_of, read_by_tifffile, to_depth
+from .xmp import shortened
 
 if TYPE_CHECKING:
     import pyvips
@@ -47,6 +48,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 _16BIT_SUFFIXES = ('.png', '.tif', '.tiff')
 _LOSSY_SUFFIXES = ('.jpg', '.jpeg', '.webp')
 _OPAQUE_SUFFIXES = ('.jpg', '.jpeg')
+# What libvips writes into the one segment of a JPEG that XMP has; it leaves longer packets out without a word.
+_LONGEST_XMP = 60_000
 
 _MM_PER_INCH = 25.4
 _DEFAULT_DPI = 72.0
@@ -124,6 +127,21 @@ def pages_in(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
         return 1
 
 
+def xmp_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """The XMP packet of a file, whose pixels are not decoded; b'' for none; raises as `decode` does."""
+
+    def found() -> bytes:
+        image = _open(data, max_pixels, 0).image
+        return image.get('xmp-data') if image.get_typeof('xmp-data') else b''
+
+    try:
+        return with_own_error(found)
+    except ImageReadError as error:
+        raise ImageReadError(f'cannot read {name}: {error}') from error
+    except libvips().Error as error:
+        raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
+
+
 def _decode(data: bytes, max_pixels: int, page: int | None) -> tuple[np.ndarray, Metadata, int, bool]:
     """The pixels, what else there is, how many pages the file has, and whether another than the first is used."""
     image, said, other, layout = _open(data, max_pixels, page)
@@ -181,6 +199,8 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str, quality: int) -
     iptc = blobs.pop('iptc-data', b'')
     if iptc and suffix in _OPAQUE_SUFFIXES:
         blobs['iptc-data'] = photoshop_of_iptc(iptc)
+    if suffix in _OPAQUE_SUFFIXES and len(blobs.get('xmp-data', b'')) > _LONGEST_XMP:
+        blobs['xmp-data'] = _within_jpeg(blobs['xmp-data'])
     for name, blob in blobs.items():
         image.set_type(vips.GValue.blob_type, name, blob)
     image.set_type(vips.GValue.gint_type, 'orientation', 1)
@@ -189,6 +209,13 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str, quality: int) -
     chosen = {'Q': quality} if suffix in _LOSSY_SUFFIXES else {}
     data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix], **chosen)
     return with_metadata(data, blobs.get('exif-data', b''), iptc) if suffix in ('.tif', '.tiff') else data
+
+
+def _within_jpeg(packet: bytes) -> bytes:
+    """What of an XMP packet a JPEG has room for."""
+    text = 'the photo has %d bytes of XMP, of which a JPEG takes %d: all but its origin is left out; a TIFF keeps it'
+    logger.warning(text, len(packet), _LONGEST_XMP)
+    return shortened(packet)
 
 
 def to_8bit(values: np.ndarray) -> np.ndarray:

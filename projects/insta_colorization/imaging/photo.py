@@ -6,7 +6,9 @@ disks that fail are Python's business alone.
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO, Union
 
@@ -82,6 +84,7 @@ class Photo:
         metadata: what is written back beside the pixels.
         path: the file it came from, or None.
         is_colour: whether any pixel is visibly not grey.
+        digest: SHA-256 of the bytes of the file it came from, or None.
     """
 
     pixels: np.ndarray
@@ -89,6 +92,7 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     path: Path | None = None
     is_colour: bool = False
+    digest: str | None = None
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> 'Photo':
@@ -191,7 +195,7 @@ def decode_photo(
 ) -> Photo:
     """Reads a photograph from the bytes of a file, as `read_photo` does; `path` is its name in messages."""
     bands, metadata = decode(data, str(path), max_pixels, page)
-    return replace(Photo._from_bands(bands), metadata=metadata, path=Path(path))
+    return replace(Photo._from_bands(bands), metadata=metadata, path=Path(path), digest=sha256(data).hexdigest())
 
 
 def as_photo(source: Source, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -283,8 +287,15 @@ def write_photo(photo: Photo | np.ndarray, path: str | os.PathLike[str], quality
     path = Path(path)
     if path.suffix.lower() not in WRITABLE_SUFFIXES:
         raise ValueError(f'cannot write {path}: its suffix must be one of {", ".join(WRITABLE_SUFFIXES)}')
-    try:
+    with naming_target(path):
         write_whole(encode_photo(photo, path.suffix, quality), path)
+
+
+@contextmanager
+def naming_target(path: Path) -> Iterator[None]:
+    """Within it what is wrong with the writing of a photo becomes an `ImageWriteError` that names its file."""
+    try:
+        yield
     except OSError as error:
         raise ImageWriteError(f'cannot write {path}: {error.strerror or error}') from error
 

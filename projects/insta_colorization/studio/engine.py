@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 
 from insta_colorization.apis.edits import Edit, labels_of, outlined, polygons_of
+from insta_colorization.apis.marking import Marker
 from insta_colorization.apis.predictor import Prediction, Predictor
-from insta_colorization.imaging.photo import WRITABLE_SUFFIXES, Photo, decode_photo, encode_photo
+from insta_colorization.imaging.photo import WRITABLE_SUFFIXES, Photo, decode_photo
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.structures import COCO_CLASSES, ColorizationSample, Instances, Size
-from insta_colorization.utils.options import ColourOptions
+from insta_colorization.utils.options import ColourOptions, MarkOptions
 
 T = TypeVar('T')
 
@@ -54,11 +55,15 @@ class Engine:
     Args:
         predictor: how.
         preview_pixels: how many pixels previews have at most.
+        marks: what results say of being coloured.
     """
 
-    def __init__(self, predictor: Predictor, preview_pixels: int = PREVIEW_PIXELS) -> None:
+    def __init__(
+        self, predictor: Predictor, preview_pixels: int = PREVIEW_PIXELS, marks: MarkOptions | None = None
+    ) -> None:
         self.predictor = predictor
         self.preview_pixels = preview_pixels
+        self.marker = Marker(marks)
         self._photos: Recent[Photo] = Recent(1)
         self._previews: Recent[tuple[Photo, Size]] = Recent(16)
         self._samples: Recent[ColorizationSample] = Recent(16)
@@ -111,7 +116,7 @@ class Engine:
 
     def result(self, path: str, name: str, entry: Mapping[str, Any], suffix: str) -> bytes:
         """The file that the command line writes for the same photo and edit."""
-        return encode_photo(self._finished(path, name, entry).photo, suffix)
+        return self.marker.encode(self._finished(path, name, entry), suffix, file=Path(path))
 
     def caption(self, path: str, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Which words of an edit's caption are used where; objects are numbered as they are in the edit."""
@@ -169,7 +174,7 @@ class Engine:
     def color_file(self, path: str, name: str, entry: Mapping[str, Any], suffix: str) -> bytes:
         """One photo in, one picture out; nothing is kept."""
         photo = decode_photo(Path(path).read_bytes(), name, self.predictor.input.max_pixels)
-        return encode_photo(self._predicted(photo, name, entry).photo, suffix)
+        return self.marker.encode(self._predicted(photo, name, entry), suffix, file=Path(path))
 
     def _finished(self, path: str, name: str, entry: Mapping[str, Any]) -> Prediction:
         return self._predicted(self._photo(path, name), name, entry)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen, number
-from insta_colorization.utils.options import NetworkOptions, ObjectOptions
+from insta_colorization.utils.options import MarkOptions, NetworkOptions, ObjectOptions
 
 _EXTRA = 'the studio needs FastAPI, uvicorn and python-multipart: pip install "insta_colorization[studio]"'
 _OBJECTS = ('detector', 'max_instances', 'score_thr', 'min_size')
@@ -40,6 +40,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--config', help="config, by path or name; default: the weights' own")
     add_options(parser, ObjectOptions, 'objects', only=_OBJECTS)
     add_options(parser, NetworkOptions, 'networks')
+    add_options(parser, MarkOptions, 'marks')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     predictor |= vars(chosen(args, NetworkOptions)) | {'max_pixels': args.max_pixels}
     predictor |= {'weights': args.checkpoint, 'config': args.config}
     rules = Rules(args.host, args.token, args.max_megabytes * 2**20, tuple(args.name))
-    worker = Worker(EngineProcess(predictor), args.max_waiting)
+    worker = Worker(EngineProcess(predictor, marks=chosen(args, MarkOptions)), args.max_waiting)
     with _listening(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix='insta-studio-') as folder:
         tempfile.tempdir = folder  # where uploads are spooled, too
         store = Store(Path(folder), int(args.max_gigabytes * 2**30), args.max_hours * 3600)

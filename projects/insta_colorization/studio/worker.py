@@ -17,6 +17,7 @@ from threading import Condition, Thread
 from typing import Any, Protocol
 
 from insta_colorization.utils.errors import sentence
+from insta_colorization.utils.options import MarkOptions
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,13 @@ class EngineProcess:
     Args:
         options: of `Predictor`, by name.
         seconds: how long a job may take.
+        marks: what results say of being coloured.
     """
 
-    def __init__(self, options: Mapping[str, Any], seconds: float = 600) -> None:
+    def __init__(self, options: Mapping[str, Any], seconds: float = 600, marks: MarkOptions | None = None) -> None:
         self._options = dict(options)
         self._seconds = seconds
+        self._marks = marks
         self._process: Any = None
         self._connection: Connection | None = None
 
@@ -81,7 +84,7 @@ class EngineProcess:
         # A fork would share torch's threads and the server's sockets.
         context = multiprocessing.get_context('spawn')
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._options), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._options, self._marks), daemon=True)
         self._process.start()
         theirs.close()
         return self._answer()
@@ -118,7 +121,7 @@ class EngineProcess:
         self._process = None
 
 
-def _serve(connection: Connection, options: Mapping[str, Any]) -> None:
+def _serve(connection: Connection, options: Mapping[str, Any], marks: MarkOptions | None) -> None:
     """What the process does: one job after the other, until the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends this one
     logging.basicConfig(format='%(message)s')
@@ -128,7 +131,7 @@ def _serve(connection: Connection, options: Mapping[str, Any]) -> None:
 
             from .engine import Engine
 
-            engine = Engine(Predictor(**options))
+            engine = Engine(Predictor(**options), marks=marks)
             engine.predictor.detector  # noqa: B018  (built now: what is wrong with it is told before anybody waits)
         except Exception as error:
             connection.send(('refused', sentence(error)))

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 Upsampling = Literal['guided', 'bilinear']
+Marks = Literal['none', 'xmp', 'c2pa']
 
 _MOST_WORKERS = 4
 
@@ -154,7 +155,32 @@ class ColourOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultOptions:
+class MarkOptions:
+    """What results say of being coloured.
+
+    Raises:
+        ValueError: a value is unknown, or options do not fit each other.
+    """
+
+    marks: Marks = option('xmp', 'what files say of being coloured: nothing, XMP, or XMP and a C2PA manifest')
+    visible_mark: bool = option(False, 'a small text in a corner says so, too')
+    c2pa_cert: str | None = option(None, "PEM of the signer's certificate and those above it", metavar='FILE')
+    c2pa_key: str | None = option(None, 'PEM of its private key, without a password', metavar='FILE')
+    c2pa_timestamps: str | None = option(None, 'time-stamp server that signatures ask', metavar='URL')
+
+    def __post_init__(self) -> None:
+        if self.marks not in get_args(Marks):
+            raise ValueError(f'marks must be one of {", ".join(get_args(Marks))}, but got {self.marks!r}')
+        needed = {'c2pa_cert': self.c2pa_cert, 'c2pa_key': self.c2pa_key}
+        given = {**needed, 'c2pa_timestamps': self.c2pa_timestamps}
+        if self.marks == 'c2pa' and (missing := [name for name, value in needed.items() if not value]):
+            raise ValueError(f'a C2PA manifest must be signed, but there is no {missing[0]}')
+        if self.marks != 'c2pa' and (idle := [name for name, value in given.items() if value]):
+            raise ValueError(f"{idle[0]} is of use with marks 'c2pa' alone, but marks is {self.marks!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions(MarkOptions):
     """What is written and where.
 
     Raises:
@@ -175,6 +201,7 @@ class ResultOptions:
     show_map: bool = option(False, 'sheet: grey | classes | result')
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.quality <= 100:
             raise ValueError(f'quality must lie in 1..100, but got {self.quality}')
         if self.pages not in ('first', 'all') and not (self.pages.isdecimal() and int(self.pages)):

@@ -505,6 +505,9 @@ class TestPrecision:
                 seen['decoder'] = ab.dtype, class_logits.dtype, torch.is_autocast_enabled('cpu')
                 return ab
 
+            def title(self):
+                return 'watched'
+
         colors = inferencer.model.colors
 
         def watched_colors(batch, **settings):

@@ -9,16 +9,15 @@ from mmengine.evaluator import Evaluator
 from torch.utils.data import Dataset
 
 from insta_colorization.apis.build import colorizer_for
+from insta_colorization.checkpoints import identity as naming
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
-from insta_colorization.evaluation import protocol as evaluation
+from insta_colorization.checkpoints.identity import identity, versions
 from insta_colorization.evaluation.baselines import GrayBaseline
 from insta_colorization.evaluation.metrics import LPIPS, PSNR, SSIM
 from insta_colorization.evaluation.metrics.base import NotComputableError
 from insta_colorization.evaluation.protocol import (
     as_text,
     document,
-    identity,
-    versions,
     warn_of_missing_boxes,
     write_results,
 )
@@ -203,7 +202,7 @@ class TestIdentity:
 
 
 def test_versions_leave_out_what_is_not_installed(monkeypatch):
-    monkeypatch.setattr(evaluation, '_LIBRARIES', ('torch', 'no-such-library'))
+    monkeypatch.setattr(naming, '_LIBRARIES', ('torch', 'no-such-library'))
     assert versions().keys() == {'python', 'torch'}
 
 

@@ -1,0 +1,81 @@
+"""Pictures as bytes of files, with the marks that a user chose, and the record of what was done."""
+
+import uuid
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from insta_colorization.imaging.credentials import Signer, original_of
+from insta_colorization.imaging.marks import AGENT, visibly_marked
+from insta_colorization.imaging.photo import QUALITY, encode_photo
+from insta_colorization.utils.options import MarkOptions
+
+from .predictor import Prediction
+
+
+class Marker:
+    """Encodes pictures.
+
+    Args:
+        options: which marks they get.
+
+    It raises what `Signer` raises.
+    """
+
+    def __init__(self, options: MarkOptions | None = None) -> None:
+        self.options = options or MarkOptions()
+        self._signer: Signer | None = None
+        if self.options.marks == 'c2pa':
+            assert self.options.c2pa_cert is not None
+            assert self.options.c2pa_key is not None
+            files = Path(self.options.c2pa_cert), Path(self.options.c2pa_key)
+            self._signer = Signer(*files, self.options.c2pa_timestamps)
+
+    def encode(
+        self,
+        prediction: Prediction,
+        suffix: str,
+        quality: int = QUALITY,
+        file: Path | None = None,
+        title: str = '',
+    ) -> bytes:
+        """The bytes of a file, see `encode_photo`.
+
+        Args:
+            prediction: the picture and how it came about.
+            suffix: of the format.
+            quality: of JPEG and WebP.
+            file: where the photo was read from; None where there is no such file.
+            title: what the result is called.
+
+        Raises:
+            ImageWriteError: the format cannot hold the picture.
+            ValueError: it cannot be signed, or the photo's file has changed since it was read.
+        """
+        photo = prediction.unmarked if self.options.marks == 'none' else prediction.photo
+        if self.options.visible_mark:
+            photo = photo.with_pixels(visibly_marked(photo.pixels))
+        data = encode_photo(photo, suffix, quality)
+        if self._signer is None:
+            return data
+        original = original_of(prediction.source, prediction.record['photo'], file)
+        return self._signer.sign(data, suffix.lower(), prediction.change, original, title)
+
+
+def event_of(prediction: Prediction, data: bytes) -> dict[str, Any]:
+    """The event of preservation (PREMIS 3) that made a file, as JSON takes it.
+
+    Args:
+        prediction: the picture.
+        data: the bytes of the file.
+    """
+    source, outcome = prediction.source.digest, sha256(data).hexdigest()
+    return {
+        'eventIdentifier': {'type': 'UUID', 'value': str(uuid.uuid4())},
+        'eventType': 'modification',
+        'eventDateTime': prediction.change.when,
+        'eventDetail': 'colours were predicted by neural networks and joined with the lightness of the source',
+        'eventOutcome': 'success',
+        'linkingAgent': {'type': 'software', **AGENT},
+        'linkingObjects': [{'role': 'source', 'sha256': source}, {'role': 'outcome', 'sha256': outcome}],
+    }

@@ -1,0 +1,253 @@
+"""Content Credentials (C2PA): manifests signed with the user's own certificate, and what is read of them.
+
+`c2pa-python` makes and checks manifests; `cryptography`, which it brings along, tells what is wrong with a certificate.
+"""
+
+import io
+import json
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .marks import AGENT, SOURCE_TYPE, Change
+from .photo import Photo, encode_photo
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+_EXTRA = 'C2PA needs c2pa-python: pip install "insta_colorization[c2pa]"'
+_PARENT = 'original'
+# Pictures of the photo inside of the file would be a second copy of it.
+_SETTINGS: dict[str, Any] = {'builder': {'thumbnail': {'enabled': False}}}
+_CURVES = {'secp256r1': 'es256', 'secp384r1': 'es384', 'secp521r1': 'es512'}
+
+
+@dataclass(frozen=True)
+class Original:
+    """The photo that was coloured, as a manifest names it.
+
+    Attributes:
+        title: its name.
+        data: the bytes of its file, or None where there is none any more.
+    """
+
+    title: str
+    data: bytes | None = None
+
+
+class Signer:
+    """Writes manifests.
+
+    Args:
+        certificate: PEM file of the certificate and those above it, the signer's first.
+        key: PEM file of its private key, without a password.
+        timestamps: address of a time-stamp server (RFC 3161); None asks none.
+
+    Raises:
+        ImportError: c2pa-python is not installed.
+        OSError: a file cannot be read.
+        ValueError: certificate and key cannot sign; the message says why.
+    """
+
+    def __init__(self, certificate: Path, key: Path, timestamps: str | None = None) -> None:
+        _library()
+        self._chain, self._key = certificate.read_bytes(), key.read_bytes()
+        self._timestamps = timestamps
+        self._algorithm = _checked(certificate, self._chain, key, self._key)
+        try:  # what only the library knows is found before any photo is coloured
+            self.sign(encode_photo(np.zeros((8, 8), np.uint8), '.png'), '.png', Change({}), Original('trial'))
+        except ValueError as error:
+            raise ValueError(f'{certificate} cannot sign for C2PA: {error}') from error
+
+    def sign(self, data: bytes, suffix: str, change: Change, original: Original, title: str = '') -> bytes:
+        """The bytes of a file with a manifest: a photo was opened, and edited by this program.
+
+        Args:
+            data: of a file without one.
+            suffix: of its format.
+            change: what was done.
+            original: what was opened.
+            title: the file's name.
+
+        Raises:
+            ValueError: it cannot be signed.
+        """
+        c2pa, kind = _library(), _type_of(f'x{suffix}')
+        parent: dict[str, Any] = {'title': original.title, 'relationship': 'parentOf', 'instance_id': _PARENT}
+        own_kind = _type_of(original.title)
+        known = original.data is not None and own_kind in c2pa.Builder.get_supported_mime_types()
+        manifest = _manifest(change, title, kind) | ({} if known else {'ingredients': [parent]})
+        result = io.BytesIO()
+        try:
+            info = c2pa.C2paSignerInfo(self._algorithm, self._chain, self._key, self._timestamps)
+            with (
+                c2pa.Context.from_dict(_SETTINGS) as context,
+                c2pa.Builder(manifest, context) as builder,
+                c2pa.Signer.from_info(info) as signer,
+            ):
+                if known:
+                    builder.add_ingredient(parent, own_kind, io.BytesIO(original.data))
+                builder.sign(signer, kind, io.BytesIO(data), result)
+        except c2pa.C2paError as error:
+            raise ValueError(_reason(error)) from error
+        return result.getvalue()
+
+
+def original_of(photo: Photo, name: str, file: Path | None) -> Original:
+    """What a manifest says of a photo.
+
+    Args:
+        photo: what was coloured.
+        name: what it is called.
+        file: where it was read from, or None.
+
+    Raises:
+        ValueError: the file has changed since, or is gone.
+    """
+    title = Path(name).name
+    if file is None:
+        return Original(title)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f'{file} was gone before a manifest could name it: {error.strerror}') from error
+    if sha256(data).hexdigest() != photo.digest:
+        raise ValueError(f'{file} has changed while it was coloured, so that no manifest can name it')
+    return Original(title, data)
+
+
+def read_manifest(data: bytes, name: str, anchors: str | None = None) -> dict[str, Any] | None:
+    """What the manifest of a file says and whether it can be trusted; None for a file without one.
+
+    Args:
+        data: of the file.
+        name: of the file.
+        anchors: certificates (PEM) that are trusted; None for no check of whom the signer is.
+
+    Returns:
+        `state` (Invalid, Valid, or Trusted by the anchors), `problems` (codes of the standard), `signer`, `time`, the
+        titles of the `parents` and the `actions` of the manifest.
+
+    Raises:
+        ImportError: c2pa-python is not installed.
+        ValueError: it cannot be read.
+    """
+    c2pa = _library()
+    settings: dict[str, Any] = {'verify': {'verify_trust': anchors is not None}}
+    if anchors is not None:
+        settings['trust'] = {'trust_anchors': anchors}
+    try:
+        with (
+            c2pa.Context.from_dict(settings) as context,
+            c2pa.Reader(_type_of(name), io.BytesIO(data), context=context) as reader,
+        ):
+            told = json.loads(reader.json())
+    except c2pa.C2paError as error:
+        if str(error).startswith('ManifestNotFound'):
+            return None
+        raise ValueError(f'the manifest of {name} cannot be read: {_reason(error)}') from error
+    manifest = told['manifests'][told['active_manifest']]
+    signature = manifest.get('signature_info', {})
+    return {
+        'state': told['validation_state'],
+        'problems': [each['code'] for each in told.get('validation_status', ())],
+        'signer': signature.get('issuer') or signature.get('common_name'),
+        'time': signature.get('time'),
+        'parents': [each['title'] for each in manifest.get('ingredients', ()) if each['relationship'] == 'parentOf'],
+        'actions': [
+            action
+            for each in manifest.get('assertions', ())
+            if each['label'].startswith('c2pa.actions')
+            for action in each['data']['actions']
+        ],
+    }
+
+
+def _library() -> Any:
+    try:
+        import c2pa
+        import cryptography  # noqa: F401
+    except ImportError as error:
+        raise ImportError(_EXTRA) from error
+    return c2pa
+
+
+def _manifest(change: Change, title: str, kind: str) -> dict[str, Any]:
+    actions = [
+        {'action': 'c2pa.opened', 'parameters': {'ingredientIds': [_PARENT]}},
+        {
+            'action': 'c2pa.edited',
+            'when': change.when,
+            'softwareAgent': AGENT,
+            'digitalSourceType': SOURCE_TYPE,
+            'parameters': dict(change.parameters),
+        },
+    ]
+    return {
+        'claim_generator_info': [AGENT],
+        'title': title,
+        'format': kind,
+        'assertions': [{'label': 'c2pa.actions.v2', 'data': {'actions': actions}}],
+    }
+
+
+def _checked(certificate: Path, chain: bytes, key: Path, private: bytes) -> str:
+    """The algorithm of a key that fits a certificate; raises `ValueError`."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        own = load_pem_x509_certificates(chain)[0]
+    except ValueError as error:
+        raise ValueError(f'{certificate} holds no certificate in PEM form') from error
+    try:
+        opened = load_pem_private_key(private, None)
+    except TypeError as error:
+        raise ValueError(f'the key {key} has a password, and is needed without one') from error
+    except ValueError as error:
+        raise ValueError(f'{key} holds no private key in PEM form') from error
+    if opened.public_key() != own.public_key():
+        raise ValueError(f'the key {key} does not fit the certificate {certificate}')
+    _require_valid_now(certificate, own)
+    return _algorithm_of(opened, key)
+
+
+def _require_valid_now(certificate: Path, own: 'Certificate') -> None:
+    now, since, until = datetime.now(UTC), own.not_valid_before_utc, own.not_valid_after_utc
+    if now > until:
+        raise ValueError(f'the certificate {certificate} expired on {until:%Y-%m-%d}; today is {now:%Y-%m-%d}')
+    if now < since:
+        raise ValueError(f'the certificate {certificate} is valid from {since:%Y-%m-%d}; today is {now:%Y-%m-%d}')
+
+
+def _algorithm_of(key: Any, path: Path) -> str:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+        return _CURVES[key.curve.name]
+    if isinstance(key, RSAPrivateKey):
+        return 'ps256'
+    if isinstance(key, Ed25519PrivateKey):
+        return 'ed25519'
+    kind = key.curve.name if isinstance(key, EllipticCurvePrivateKey) else type(key).__name__
+    raise ValueError(f'the key {path} must be RSA, Ed25519 or on a curve of {", ".join(_CURVES)}, but is {kind}')
+
+
+def _type_of(name: str) -> str:
+    """The media type of a file by its name."""
+    known: Mapping[str, str] = {'.webp': 'image/webp', '.avif': 'image/avif'}  # which Python 3.11 does not know
+    suffix = Path(name).suffix.lower()
+    return known.get(suffix) or mimetypes.types_map.get(suffix, 'application/octet-stream')
+
+
+def _reason(error: Exception) -> str:
+    """The library's sentence without the kind of error before it."""
+    return str(error).partition(': ')[2] or str(error)

@@ -1,0 +1,103 @@
+"""Marks that a picture was coloured by networks: for machines in its XMP, for people in a corner."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import cv2
+import numpy as np
+
+from insta_colorization import __version__
+
+from .photo import Photo
+from .xmp import read_origin, with_event
+
+logger = logging.getLogger(__name__)
+
+# A term of IPTC's vocabulary: a photo of which a trained model made a part.
+SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia'
+AGENT = {'name': 'insta_colorization', 'version': __version__}
+VISIBLE_TEXT = 'colourised by AI'
+
+# A JPEG has room for 60,000 bytes of XMP, of which the photo's own shall stay, too.
+_LONGEST_PARAMETERS = 16_000
+# The height of the visible mark's letters in parts of the shorter side, and in pixels at least.
+_LETTERS, _SMALLEST = 0.025, 8
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@dataclass(frozen=True)
+class Change:
+    """How colours came onto a photo.
+
+    Attributes:
+        parameters: `weights` with their SHA-256, `config`, `settings`, and what the user asked for, as JSON takes it.
+        when: the time in UTC, as ISO 8601 has it.
+    """
+
+    parameters: Mapping[str, Any]
+    when: str = field(default_factory=lambda: datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ'))
+
+    def event(self, former_type: str | None) -> dict[str, str]:
+        """The entry of XMP's history; `former_type` is the digital source type that the photo had."""
+        told = dict(self.parameters) | ({'former_digital_source_type': former_type} if former_type else {})
+        return {
+            'action': 'edited',
+            'when': self.when,
+            'softwareAgent': ' '.join(AGENT.values()),
+            'changed': '/content',
+            'parameters': _brief(told),
+        }
+
+
+def marked(photo: Photo, change: Change) -> Photo:
+    """A photo whose XMP says that it was coloured, and how; all else that its XMP says stays.
+
+    XMP that is damaged is replaced, which is logged.
+    """
+    packet = photo.metadata.blobs.get('xmp-data', b'')
+    try:
+        former = read_origin(packet).source_type if packet else None
+        packet = with_event(packet, SOURCE_TYPE, change.event(former))
+    except ValueError as error:
+        logger.warning('the XMP of %s is damaged and is replaced: %s', photo.path or 'the photo', error)
+        packet = with_event(b'', SOURCE_TYPE, change.event(None))
+    return replace(photo, metadata=replace(photo.metadata, blobs={**photo.metadata.blobs, 'xmp-data': packet}))
+
+
+def visibly_marked(pixels: np.ndarray) -> np.ndarray:
+    """A picture with a small text in its lower right corner, light with a dark edge.
+
+    Args:
+        pixels: (H, W, 3) uint8 or uint16 RGB.
+    """
+    height, width = pixels.shape[:2]
+    letters = max(_SMALLEST, round(_LETTERS * min(height, width)))
+    scale = cv2.getFontScaleFromHeight(_FONT, letters)
+    stroke = max(1, round(letters / 10))
+    (across, above), below = cv2.getTextSize(VISIBLE_TEXT, _FONT, scale, stroke)
+    margin = letters // 2
+    drawn = np.zeros((2, above + below + 2 * margin, across + 2 * margin), np.uint8)
+    for plane, thickness in zip(drawn, (stroke + 2 * max(1, stroke), stroke), strict=True):
+        cv2.putText(plane, VISIBLE_TEXT, (margin, margin + above), _FONT, scale, 255, thickness, cv2.LINE_AA)
+    fitting = min(1.0, width / drawn.shape[2], height / drawn.shape[1])
+    size = max(1, int(drawn.shape[2] * fitting)), max(1, int(drawn.shape[1] * fitting))
+    edge, text = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA)[..., None] / 255 for plane in drawn)
+    result = pixels.copy()
+    corner = result[height - size[1] :, width - size[0] :]
+    corner[:] = (corner * (1 - edge) + np.iinfo(pixels.dtype).max * text).round()
+    return result
+
+
+def _brief(parameters: Mapping[str, Any]) -> str:
+    """Parameters as JSON in ASCII; where that is too long, the longest are told by their length and SHA-256."""
+    told = {name: json.dumps(value, separators=(',', ':')) for name, value in parameters.items()}
+    while sum(map(len, told.values())) > _LONGEST_PARAMETERS:
+        longest = max(told, key=lambda name: len(told[name]))
+        text = told[longest].encode()
+        told[longest] = json.dumps({'characters': len(text), 'sha256': sha256(text).hexdigest()})
+    return '{' + ','.join(f'{json.dumps(name)}:{text}' for name, text in told.items()) + '}'
