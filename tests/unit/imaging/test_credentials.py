@@ -145,13 +145,13 @@ class TestRefused:
             Signer(files.certificate, files.key)
 
     def test_a_key_that_does_not_fit(self, files, tmp_path):
-        with pytest.raises(ValueError, match='the key .*key.pem does not fit the certificate .*chain.pem'):
+        with pytest.raises(ValueError, match=r'the key .*key.pem does not fit the certificate .*chain.pem'):
             Signer(files.certificate, made(tmp_path).key)
 
     def test_a_key_of_another_kind(self, tmp_path):
         files = made(tmp_path, keys()['secp256k1'])
 
-        with pytest.raises(ValueError, match='must be RSA, Ed25519 or on a curve of .*, but is secp256k1'):
+        with pytest.raises(ValueError, match=r'must be RSA, Ed25519 or on a curve of .*, but is secp256k1'):
             Signer(files.certificate, files.key)
 
     def test_a_key_with_a_password(self, files, tmp_path):
@@ -192,7 +192,7 @@ class TestRefused:
             Signer(tmp_path / 'bare.pem', files.key)
 
     def test_a_time_stamp_server_that_is_not_there(self, files):
-        with pytest.raises(ValueError, match='chain.pem cannot sign for C2PA: '):
+        with pytest.raises(ValueError, match=r'chain.pem cannot sign for C2PA: '):
             Signer(files.certificate, files.key, 'http://127.0.0.1:9/')
 
     def test_a_missing_library(self, files, monkeypatch):
@@ -216,12 +216,12 @@ class TestOriginal:
         photo = read_photo(path)
         path.write_bytes(path.read_bytes() + b'\0')
 
-        with pytest.raises(ValueError, match='a.png has changed while it was coloured'):
+        with pytest.raises(ValueError, match=r'a.png has changed while it was coloured'):
             original_of(photo, str(path), path)
 
     def test_is_still_there(self, path):
         photo = read_photo(path)
         path.unlink()
 
-        with pytest.raises(ValueError, match='a.png was gone before a manifest could name it: No such file'):
+        with pytest.raises(ValueError, match=r'a.png was gone before a manifest could name it: No such file'):
             original_of(photo, str(path), path)
