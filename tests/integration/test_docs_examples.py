@@ -37,6 +37,8 @@ ONLY_PARSED = {
     'my_config.py': 'weights of mmdet',
     'tools/serve.py': 'serves until it is stopped; test_studio.py',
     'edits.json': 'what the studio saves; test_edits.py',
+    'c2pa': 'a certificate; test_marking.py and test_verify_marks.py',
+    'authority.pem': 'a certificate; test_verify_marks.py',
     'yolox_nano.onnx': 'a detector that is not part of the project',
     'data/imagenet': 'ImageNet',
     'data/places205': 'Places205',
@@ -53,6 +55,8 @@ ONLY_PARSED = {
 }
 # The first word of other commands -> why they are not run.
 NOT_RUN = {
+    'exiftool': 'is not everywhere; test_marks.py',
+    **dict.fromkeys(['openssl', 'cat'], 'makes a certificate; signing.py makes those of tests'),
     'docker': 'is not everywhere; test_packaging.py looks at the file',
     'make': 'builds the environment, and runs these tests',
     '.venv/bin/python': 'installs a package',

@@ -12,6 +12,7 @@ from insta_colorization.utils.cli import Command, Parser, UsageError, add_option
 from insta_colorization.utils.options import (
     ColourOptions,
     InputOptions,
+    MarkOptions,
     NetworkOptions,
     ObjectOptions,
     PaceOptions,
@@ -128,7 +129,8 @@ def test_numbers_out_of_range(kind, text, message, capsys):
 
 
 @pytest.mark.parametrize(
-    'group', [ColourOptions, InputOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions]
+    'group',
+    [ColourOptions, InputOptions, MarkOptions, NetworkOptions, ObjectOptions, PaceOptions, ResultOptions],
 )
 def test_an_empty_command_line_gives_the_defaults_of_the_dataclass(group):
     parser = Parser()
