@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -567,10 +567,12 @@ class Predictor:
         dtype = self._exact_dtype if exact else self.dtype
         batch = self.model.data_preprocessor(inputs)
         rows = fusion_rows(self.model, show_fusion)
-        with recorded_shares(self.model, rows) if rows else nullcontext({}) as shares:
-            samples = self.model.predict(batch, dtype)
         if rows:
+            with recorded_shares(self.model, rows) as shares:
+                samples = self.model.predict(batch, dtype)
             keep_shares(samples, shares)
+        else:
+            samples = self.model.predict(batch, dtype)
         for sample in samples:
             sample.set_metainfo({'decoder': self.model.decoder.title()})
         return samples

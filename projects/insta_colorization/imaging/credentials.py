@@ -80,9 +80,10 @@ class Signer:
         """
         c2pa, kind = _library(), _type_of(f'x{suffix}')
         parent: dict[str, Any] = {'title': original.title, 'relationship': 'parentOf', 'instance_id': _PARENT}
-        own_kind = _type_of(original.title)
-        known = original.data is not None and own_kind in c2pa.Builder.get_supported_mime_types()
-        manifest = _manifest(change, title, kind) | ({} if known else {'ingredients': [parent]})
+        own_kind, content = _type_of(original.title), original.data
+        if own_kind not in c2pa.Builder.get_supported_mime_types():
+            content = None
+        manifest = _manifest(change, title, kind) | ({'ingredients': [parent]} if content is None else {})
         result = io.BytesIO()
         try:
             info = c2pa.C2paSignerInfo(self._algorithm, self._chain, self._key, self._timestamps)
@@ -91,8 +92,8 @@ class Signer:
                 c2pa.Builder(manifest, context) as builder,
                 c2pa.Signer.from_info(info) as signer,
             ):
-                if known:
-                    builder.add_ingredient(parent, own_kind, io.BytesIO(original.data))
+                if content is not None:
+                    builder.add_ingredient(parent, own_kind, io.BytesIO(content))
                 builder.sign(signer, kind, io.BytesIO(data), result)
         except c2pa.C2paError as error:
             raise ValueError(_reason(error)) from error

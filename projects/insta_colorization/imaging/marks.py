@@ -83,7 +83,7 @@ def visibly_marked(pixels: np.ndarray) -> np.ndarray:
     margin = letters // 2
     drawn = np.zeros((2, above + below + 2 * margin, across + 2 * margin), np.uint8)
     for plane, thickness in zip(drawn, (stroke + 2 * max(1, stroke), stroke), strict=True):
-        cv2.putText(plane, VISIBLE_TEXT, (margin, margin + above), _FONT, scale, 255, thickness, cv2.LINE_AA)
+        cv2.putText(plane, VISIBLE_TEXT, (margin, margin + above), _FONT, scale, (255,), thickness, cv2.LINE_AA)
     fitting = min(1.0, width / drawn.shape[2], height / drawn.shape[1])
     size = max(1, int(drawn.shape[2] * fitting)), max(1, int(drawn.shape[1] * fitting))
     edge, text = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA)[..., None] / 255 for plane in drawn)

@@ -155,7 +155,7 @@ def _entries(descriptions: list[Element]) -> list[Element]:
 
 def _fields(entry: Element) -> dict[str, str]:
     """The fields of an entry: elements or attributes of its own or of the description in it."""
-    start, found = f'{{{_EVENT}}}', {}
+    start, found = f'{{{_EVENT}}}', dict[str, str]()
     for holder in (entry, *entry.findall(_DESCRIPTION)):
         said = {**holder.attrib, **{each.tag: each.text or '' for each in holder}}
         found |= {name.removeprefix(start): text for name, text in said.items() if name.startswith(start)}
