@@ -262,19 +262,26 @@ def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
         own = name.suffix.lower() if name.suffix.lower() in WRITABLE_SUFFIXES else DEFAULT_SUFFIX
         return name.with_name(stem + (own if suffix == OWN_SUFFIX else suffix))
 
-    plain = [named(name, name.stem) for name in names]
+    plain = [named(name, _shortened(name.stem)) for name in names]
     shared = {target for target, count in Counter(plain).items() if count > 1}
     targets: list[Path] = []
     taken = set(plain) - shared
     for name, target in zip(names, plain, strict=True):
         if target in shared:
-            stem = '_'.join(filter(None, (name.stem, name.suffix[1:].lower())))
+            stem = '_'.join(filter(None, (_shortened(name.stem), name.suffix[1:].lower())))
             target, number = named(name, stem), 2
             while target in taken:
                 target, number = named(name, f'{stem}-{number}'), number + 1
             taken.add(target)
         targets.append(target)
     return targets
+
+
+def _shortened(stem: str) -> str:
+    """A name that is short enough for what follows it in the names of a result and its side files."""
+    while len(os.fsencode(stem)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem
 
 
 def _require_other_files(photos: Sequence[_Found], targets: Sequence[Path]) -> None:

@@ -8,6 +8,7 @@ import io
 import logging
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .decoders import MAX_PIXELS, ImageReadError, libvips, open_by_pillow, open_by_vips, reason_of, with_own_error
-from .exif import BIG_ENDIAN_BIGTIFF, TiffMetadata, iptc_of_photoshop, photoshop_of_iptc, tiff_metadata, with_metadata
+from .decoders import (
+    MAX_PIXELS,
+    ImageReadError,
+    libvips,
+    open_by_pillow,
+    open_by_vips,
+    reason_of,
+    way_out,
+    with_own_error,
+)
+from .exif import (
+    BIG_ENDIAN_BIGTIFF,
+    OF_SENSORS,
+    TiffMetadata,
+    iptc_of_photoshop,
+    photoshop_of_iptc,
+    tiff_metadata,
+    with_metadata,
+)
 from .icc import grey_table, of_own_length
 from .tiff import MOST_PAGES, Layout, lab_of, layouts_of, read_by_tifffile, to_depth
 from .xmp import shortened
@@ -47,6 +65,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 _16BIT_SUFFIXES = ('.png', '.tif', '.tiff')
 _LOSSY_SUFFIXES = ('.jpg', '.jpeg', '.webp')
+_LONGEST_WEBP = 16383
 _OPAQUE_SUFFIXES = ('.jpg', '.jpeg')
 # What libvips writes into the one segment of a JPEG that XMP has; it leaves longer packets out without a word.
 _LONGEST_XMP = 60_000
@@ -61,6 +80,8 @@ _MODES_WITH_ALPHA = {'La': 'LA', 'PA': 'RGBA', 'RGBa': 'RGBA'}
 _TIFF_HEADS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Fields of an image that stay when its numbers become others.
 _CARRIED = ('vips-loader', 'icc-profile-data', 'xmp-data', 'orientation', 'resolution-unit', 'n-pages')
+# Where a JPEG says that it has several pictures, behind its metadata.
+_MPO, _HEAD_BYTES = b'MPF\0', 2**20
 _LOADERS_WITH_PAGES = ('gif', 'heif', 'tiff', 'webp')
 
 
@@ -108,10 +129,9 @@ def decode(
         raise ImageReadError(f'cannot read {name}: the file is empty')
     try:
         pixels, metadata, pages, other = with_own_error(_decode, data, max_pixels, page)
-    except ImageReadError as error:
-        raise ImageReadError(f'cannot read {name}: {error}') from error
-    except libvips().Error as error:
-        raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
+    except (ImageReadError, libvips().Error) as error:
+        reason = way_out(data) or (str(error) if isinstance(error, ImageReadError) else reason_of(error))
+        raise ImageReadError(f'cannot read {name}: {reason}') from error
     if other:
         logger.warning('%s begins with a preview; the picture itself is used', name)
     elif pages > 1 and page is None:
@@ -173,6 +193,9 @@ def encode(
     Raises:
         ImageWriteError: the format cannot hold the photo.
     """
+    if suffix == '.webp' and max(pixels.shape[:2]) > _LONGEST_WEBP:
+        size = f'{pixels.shape[1]} x {pixels.shape[0]}'
+        raise ImageWriteError(f'WebP has at most {_LONGEST_WEBP} pixels a side, but the photo has {size}')
     if suffix not in _16BIT_SUFFIXES:
         pixels, alpha = to_8bit(pixels), None if alpha is None else to_8bit(alpha)
     if alpha is not None and suffix not in _OPAQUE_SUFFIXES:
@@ -258,13 +281,13 @@ def _open(data: bytes, max_pixels: int, page: int | None) -> _Opened:
         by_vips = image.get('vips-loader').startswith(_LOADERS_WITH_PAGES)
         image = (open_by_vips(data, max_pixels, page=page) if by_vips else None) or _by_pillow(data, max_pixels, page)
     exif, iptc = (image.get(name) if image.get_typeof(name) else b'' for name in ('exif-data', 'iptc-data'))
-    return _Opened(image, TiffMetadata(exif, iptc_of_photoshop(iptc), False))
+    return _Opened(image, TiffMetadata(exif, iptc_of_photoshop(iptc)))
 
 
 def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     said, layouts = tiff_metadata(data), layouts_of(data)
-    if said.is_raw:
-        raise ImageReadError('it is a raw photo (DNG), which other programs develop to a TIFF')
+    if raw := said.raw or next(('raw photo' for layout in layouts if layout.photometric in OF_SENSORS), ''):
+        raise ImageReadError(f'it is a {raw}, which other programs develop to a TIFF')
     pillow = any(layout.needs_pillow for layout in layouts)  # libvips reads the directories of all pages
 
     def opened(number: int) -> _Opened:
@@ -357,12 +380,24 @@ def _picture(first: _Opened, others: Sequence[Callable[[], _Opened]], data: byte
 
 
 def _pages(image: 'pyvips.Image', data: bytes) -> int:
-    """How many pages or frames a file has, of those formats that libvips takes apart; frames of an animated PNG too."""
+    """How many pages or frames a file has; libvips passes over those of an animated PNG and of an MPO."""
     loader = image.get('vips-loader')
     if loader.startswith(_LOADERS_WITH_PAGES) or data[:4] in _TIFF_HEADS:
         return image.get('n-pages') if image.get_typeof('n-pages') else 1
+    if _MPO in data[:_HEAD_BYTES]:
+        return _pictures_in_mpo(data)
     at = data.find(b'acTL', 0, data.find(b'IDAT')) if data.startswith(b'\x89PNG') else -1
     return max(1, int.from_bytes(data[at + 4 : at + 8], 'big')) if at > 0 else 1
+
+
+def _pictures_in_mpo(data: bytes) -> int:
+    """How many pictures a JPEG has behind one another; what has less than half the pixels of the first is a preview."""
+    from PIL import ImageSequence
+
+    with suppress(ImageReadError), open_by_pillow(io.BytesIO(data), sys.maxsize) as opened:
+        sizes = [opened.width * opened.height for _ in ImageSequence.Iterator(opened)]
+        return sum(2 * size >= sizes[0] for size in sizes)
+    return 1
 
 
 def _in_depth(image: 'pyvips.Image', layout: Layout | None) -> 'pyvips.Image':

@@ -5,6 +5,7 @@ No file starts a program, whatever it is called: Pillow by itself would hand Pos
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from ctypes import CDLL
@@ -31,9 +32,22 @@ _VIPS_LOADERS = tuple(
     f'VipsForeignLoad{name}Buffer' for name in ('Jpeg', 'Png', 'Webp', 'Tiff', 'Nsgif', 'Heif', 'Jp2k', 'Jxl')
 )
 _PILLOW_FORMATS = (
-    *('AVIF', 'BMP', 'DDS', 'DIB', 'GIF', 'ICO', 'JPEG', 'JPEG2000', 'PCX', 'PNG', 'PPM', 'PSD', 'QOI', 'SGI', 'TGA'),
-    *('TIFF', 'WEBP'),
+    *('AVIF', 'BMP', 'DDS', 'DIB', 'GIF', 'ICO', 'IM', 'JPEG', 'JPEG2000', 'MSP', 'PCX', 'PNG', 'PPM', 'PSD'),
+    *('QOI', 'SGI', 'SUN', 'TGA', 'TIFF', 'WEBP'),
 )
+
+_UNKNOWN = 'not an image in a known format'
+# What files begin with that are no photos yet, and what makes some of them.
+_WAYS_OUT = {
+    rb'%PDF': 'a PDF; `pdftoppm -png IN OUT` makes a picture of each page',
+    rb'\s*<(svg|(\?xml|!--|!DOCTYPE svg).*<svg)': 'an SVG; `rsvg-convert IN -o OUT.png` draws it',
+    rb'%!PS': 'PostScript; `gs -sDEVICE=png16m -o OUT-%d.png IN` draws it',
+    rb'.{4}ftyp(.{8}.{0,56})?hei[cmsx]': 'HEIC; `heif-convert IN OUT.png` converts it',
+    rb'.{4}ftypcrx |FUJIFILMCCD-RAW|IIRO|IIU\0': 'a raw photo, which other programs develop to a TIFF',
+    rb'.{4}ftyp(?!avi|mi[af]|msf)|\x1aE\xdf\xa3|RIFF.{4}AVI ': 'a film; `ffmpeg -i IN OUT-%06d.png` makes its frames',
+    rb'\xff\n|\0\0\0\x0cJXL ': 'JPEG XL; `djxl IN OUT.png` converts it',
+    rb'SDPX|XPDS|v/1\x01|#\?RA': 'DPX, OpenEXR or Radiance; `magick IN -depth 16 OUT.tif` converts it',
+}
 
 # libvips has one text of errors for all threads: whoever wants his own waits until nobody else is inside.
 _PLACES = 64
@@ -107,6 +121,12 @@ def reason_of(error: Exception) -> str:
     return lines[1] if len(lines) > 1 else _DAMAGED
 
 
+def way_out(data: bytes) -> str:
+    """What a file that cannot be read is instead of a photo, and what makes one of it; '' where that is not known."""
+    found = (words for head, words in _WAYS_OUT.items() if re.match(head, data[:4096], re.DOTALL))
+    return next((f'{_UNKNOWN}, but {words}' for words in found), '')
+
+
 def open_by_vips(data: bytes, max_pixels: int, **options: Any) -> 'pyvips.Image | None':
     """Decodes a file's header by libvips; None for a format that it does not read, or not for files from outside.
 
@@ -153,7 +173,12 @@ def open_by_pillow(file: str | os.PathLike[str] | BinaryIO, max_pixels: int) -> 
     except ImageReadError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise ImageReadError('not an image in a known format') from error
+        raise ImageReadError(_UNKNOWN) from error
+    except Image.DecompressionBombError as error:
+        most = f'{2 * Image.MAX_IMAGE_PIXELS}' if Image.MAX_IMAGE_PIXELS else ''
+        raise ImageReadError(
+            f'it has more than the {most} pixels that Pillow decodes; make it a PNG or TIFF'
+        ) from error
     except Exception as error:  # each of its readers has errors of its own for damaged content
         text = _DAMAGED if str(error).startswith('decoder error') else str(error)
         raise ImageReadError(text or type(error).__name__) from error

@@ -16,7 +16,9 @@ _EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
 _DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432, _EXIF, _GPS)
 # By the tag of the directory that they are in; None is the first one.
 _INNER_DIRECTORIES = {None: (_EXIF, _GPS), _EXIF: (_INTEROP,)}
-_IPTC_TAG, _DNG_VERSION_TAG = 33723, 50706
+_IPTC_TAG, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC = 33723, 50706, 330, 262
+# What values mean that come from a sensor (TIFF/EP, DNG), and what a CR2 of Canon's has behind its header.
+OF_SENSORS, _CR2 = (32803, 34892), b'CR'
 # Pillow does not know such files.
 BIG_ENDIAN_BIGTIFF = b'MM\0+'
 # IPTC lies in a resource of Photoshop's in a JPEG, and bare in a TIFF.
@@ -24,11 +26,11 @@ _PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b'Photoshop 3.0\0', b'8BIM', 0x0404
 
 
 class TiffMetadata(NamedTuple):
-    """What a TIFF file says beside its pixels: EXIF that describes the photo, IPTC, and whether it is a raw photo."""
+    """What a TIFF file says beside its pixels: EXIF that describes the photo, IPTC, and the kind of a raw photo."""
 
     exif: bytes
     iptc: bytes
-    is_raw: bool
+    raw: str = ''
 
 
 class _Bytes(str):
@@ -66,10 +68,19 @@ def tiff_metadata(tiff: bytes) -> TiffMetadata:
     """What a whole TIFF file says; what is damaged is left out, which is logged."""
     try:
         tags = _tags(tiff)
-        return TiffMetadata(_described(tags), tags.get(_IPTC_TAG, b''), _DNG_VERSION_TAG in tags)
+        return TiffMetadata(_described(tags), tags.get(_IPTC_TAG, b''), _kind_of_raw(tiff, tags))
     except Exception as error:  # Pillow's reader stumbles over damaged tags in many ways
         logger.warning('EXIF data is left out: %s', error)
-        return TiffMetadata(b'', b'', False)
+        return TiffMetadata(b'', b'')
+
+
+def _kind_of_raw(tiff: bytes, tags: Mapping[int, Any]) -> str:
+    if _DNG_VERSION_TAG in tags:
+        return 'raw photo (DNG)'
+    places = tags.get(_SUB_IMAGES, ())
+    inner = (_tags(tiff, place) for place in (places if isinstance(places, tuple) else (places,)))
+    of_sensor = any(each.get(_PHOTOMETRIC) in OF_SENSORS for each in (tags, *inner))
+    return 'raw photo' if of_sensor or tiff[8:10] == _CR2 else ''
 
 
 def _described(tags: Mapping[int, Any], start: int = 8, iptc: bytes = b'') -> bytes:

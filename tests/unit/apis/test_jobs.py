@@ -213,6 +213,19 @@ class TestTargets:
 
         assert targets_of(jobs, out) == expected
 
+    @pytest.mark.parametrize('letter', ['x', 'ß', '\udcff'], ids=ascii)
+    def test_long_names_leave_room_for_what_stands_beside_a_result(self, tmp_path, letter):
+        stem = letter * (250 // len(os.fsencode(letter)))
+        touch(tmp_path / 'in', f'{stem}.jpg', f'{stem}.png', f'{stem[:-1]}a.tif')
+
+        targets = [job.target for job in plan([tmp_path / 'in'], tmp_path / 'out')]
+
+        assert len(set(targets)) == 3
+        for target in targets:
+            assert target.name.startswith(stem[:60])
+            for ending in SIDE_FILES:
+                touch(tmp_path / 'out', target.name + ending)
+
     def test_what_was_written_is_no_photo_of_the_next_run(self, tmp_path):
         touch(tmp_path, 'a.jpg', 'x/b.jpg')
         out = tmp_path / 'coloured'

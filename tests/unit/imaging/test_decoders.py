@@ -74,10 +74,54 @@ def test_no_file_starts_a_program(tmp_path, started, read, name):
 
 
 @pytest.mark.parametrize(
-    'data', [b'%PDF-1.4\n', b'<svg xmlns="http://www.w3.org/2000/svg"/>', b'#?RADIANCE\n'], ids=str
+    ('data', 'words'),
+    [
+        pytest.param(b'%PDF-1.4\n', 'a PDF; `pdftoppm', id='PDF'),
+        pytest.param(b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'an SVG; `rsvg-convert', id='SVG'),
+        pytest.param(b'<?xml version="1.0"?>\n<!-- a -->\n<svg/>', 'an SVG; `rsvg-convert', id='SVG in XML'),
+        pytest.param(POSTSCRIPT, 'PostScript; `gs ', id='PostScript'),
+        pytest.param(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'HEIC; `heif-convert', id='HEIC'),
+        pytest.param(b'\0\0\0\x1cftypmif1\0\0\0\0mif1heic', 'HEIC; `heif-convert', id='HEIC by its second name'),
+        pytest.param(b'\0\0\0\x18ftypcrx \0\0\0\1crx isom', 'a raw photo, which other programs', id='CR3'),
+        pytest.param(b'FUJIFILMCCD-RAW 0201', 'a raw photo, which other programs', id='RAF'),
+        pytest.param(b'\0\0\0\x18ftypisom\0\0\2\0isomiso2', 'a film; `ffmpeg', id='MP4'),
+        pytest.param(b'\x1aE\xdf\xa3\x01\0\0\0', 'a film; `ffmpeg', id='Matroska'),
+        pytest.param(b'RIFF\0\0\0\0AVI LIST', 'a film; `ffmpeg', id='AVI'),
+        pytest.param(b'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL; `djxl', id='JPEG XL'),
+        pytest.param(b'SDPX' + bytes(60), 'DPX, OpenEXR or Radiance; `magick', id='DPX'),
+        pytest.param(b'v/1\x01\2\0\0\0', 'DPX, OpenEXR or Radiance; `magick', id='OpenEXR'),
+        pytest.param(b'#?RADIANCE\n', 'DPX, OpenEXR or Radiance; `magick', id='Radiance'),
+        pytest.param(b'<!doctype html><svg/>', '', id='a page of the web'),
+        pytest.param(b'Dear Sir', '', id='text'),
+    ],
 )
-def test_other_formats_are_unknown(data):
-    assert reason_of(data) == 'not an image in a known format'
+def test_other_formats_are_unknown_and_some_have_a_way_out(data, words):
+    assert reason_of(data * 60).startswith(f'not an image in a known format{", but " + words if words else ""}')
+    assert words or reason_of(data) == 'not an image in a known format'
+
+
+def test_a_damaged_photo_is_not_called_something_else():
+    damaged = bytearray(encoded(Image.effect_noise((64, 64), 80), 'AVIF'))
+    del damaged[-500:]
+    assert reason_of(bytes(damaged))
+    assert 'known format' not in reason_of(bytes(damaged))
+
+
+def test_the_limit_of_pillow_is_named(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 7)
+    assert reason_of(encoded(Image.new('RGB', (4, 4)), 'BMP')).startswith('it has more than the 14 pixels that Pillow ')
+
+
+@pytest.mark.parametrize(('kind', 'mode'), [('IM', 'RGB'), ('MSP', '1')])
+def test_less_common_formats_of_pillow(kind, mode):
+    image = Image.effect_noise((32, 32), 80).convert(mode)
+    np.testing.assert_array_equal(decode_photo(encoded(image, kind), 'x').pixels, np.asarray(image.convert('RGB')))
+
+
+def test_a_sun_raster():
+    values = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    data = struct.pack('>8L', 0x59A66A95, 6, 4, 8, 24, 1, 0, 0) + values.tobytes()
+    np.testing.assert_array_equal(decode_photo(data, 'x').pixels[..., 0], values)
 
 
 @pytest.mark.parametrize('read', [read_photo, load_rgb])

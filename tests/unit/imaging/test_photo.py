@@ -480,6 +480,33 @@ def test_a_raw_photo_is_refused(tmp_path: Path) -> None:
         read_photo(tmp_path / 'x.dng')
 
 
+@pytest.mark.parametrize('place', ['alone', 'second page', 'sub-image'])
+def test_what_a_sensor_says_is_no_photo(place: str, tmp_path: Path) -> None:
+    """As in NEF and ARW, whose first page is a preview; a CR2 says so behind its header."""
+    sensor, preview = np.full((80, 112), 999, np.uint16), blocks()
+    with tifffile.TiffWriter(tmp_path / 'x.nef') as file:
+        if place != 'alone':
+            file.write(preview, photometric='rgb', subifds=int(place == 'sub-image'), metadata=None)
+        file.write(sensor, photometric='cfa', extratags=[(33422, 1, 4, bytes((0, 1, 1, 2)), True)], metadata=None)
+    with pytest.raises(ImageReadError, match='it is a raw photo, which other programs develop'):
+        read_photo(tmp_path / 'x.nef')
+
+
+def test_a_cr2_is_refused() -> None:
+    plain = encoded(Image.fromarray(blocks()), 'TIFF')
+    moved = plain[:4] + struct.pack('<L', len(plain)) + b'CR\2\0' + plain[12:]
+    at = struct.unpack_from('<L', plain, 4)[0]
+    directory = plain[at : at + 2 + 12 * struct.unpack_from('<H', plain, at)[0] + 4]
+    with pytest.raises(ImageReadError, match='it is a raw photo, which other programs develop'):
+        decode_photo(moved + directory, 'x')
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'TIFF', 'PPM'])
+def test_of_no_resolution_72_dpi_are_written_which_exif_calls_unknown(kind: str) -> None:
+    given = encoded(Image.fromarray(blocks()), kind)
+    assert decode_photo(given, 'x').metadata.dpi == pytest.approx((72, 72), abs=0.05)
+
+
 def test_damaged_exif_costs_no_photo(monkeypatch, caplog) -> None:
     data = encoded(Image.fromarray(blocks()), 'TIFF', exif=exif_block())
     monkeypatch.setattr(Image.Exif, 'tobytes', lambda self, offset=8: b''.nothing)  # as Pillow did for damaged tags
@@ -670,6 +697,14 @@ def test_photo_too_large_for_its_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageWriteError, match=r'cannot write .*wide\.webp: \S'):
         write_photo(np.zeros((1, 20000, 3), np.uint8), tmp_path / 'wide.webp')
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('suffix', 'side', 'most'), [('.webp', 16384, '16383'), ('.jpg', 65501, '65500')])
+@pytest.mark.parametrize('upright', [False, True])
+def test_the_longest_side_of_a_format_is_named(suffix: str, side: int, most: str, upright: bool) -> None:
+    pixels = np.zeros((side, 1, 3) if upright else (1, side, 3), np.uint8)
+    with pytest.raises(ImageWriteError, match=most):
+        encode_photo(pixels, suffix)
 
 
 def test_written_file_has_the_usual_rights(tmp_path: Path) -> None:

@@ -230,6 +230,7 @@ def test_0_is_white_where_the_file_says_so(dtype: type, compression: str | None)
     np.testing.assert_array_equal(photo.pixels[..., 0], ~values)
 
 
+COLOURS = ('red', 'blue')
 HALF = np.full(GREY.shape, 0.5)
 
 
@@ -377,6 +378,33 @@ def test_frames_are_pages(kind: str) -> None:
     frames[0].save(out, kind, save_all=True, append_images=frames[1:], **options)
     assert pages_in(out.getvalue()) == 2
     assert decode_photo(out.getvalue(), 'x', page=1).pixels[4, 4].argmax() == 2
+
+
+def several(*sizes: tuple[int, int]) -> bytes:
+    """A JPEG of several pictures behind one another (MPO), red, then blue."""
+    out, (first, *others) = (
+        io.BytesIO(),
+        [Image.new('RGB', size, name) for size, name in zip(sizes, COLOURS, strict=False)],
+    )
+    first.save(out, 'MPO', save_all=True, append_images=others)
+    return out.getvalue()
+
+
+def test_pictures_of_an_mpo_are_pages(caplog) -> None:
+    data = several((40, 30), (40, 30))
+    assert pages_in(data) == 2
+    assert decode_photo(data, 'x.jpg', page=1).pixels[4, 4].argmax() == 2
+    assert not caplog.text
+    assert decode_photo(data, 'x.jpg').pixels[4, 4].argmax() == 0
+    assert 'x.jpg has 2 pages; the first is used' in caplog.text
+
+
+def test_what_telephones_put_behind_a_photo_is_no_page(caplog) -> None:
+    """Previews, and maps of brightness, which are smaller."""
+    data = several((40, 30), (20, 15))
+    assert pages_in(data) == 1
+    assert decode_photo(data, 'x.jpg').size == (30, 40)
+    assert not caplog.text
 
 
 def test_an_animated_png_is_said_to_be_one(caplog) -> None:
