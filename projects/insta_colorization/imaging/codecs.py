@@ -80,9 +80,9 @@ _MODES_WITH_ALPHA = {'La': 'LA', 'PA': 'RGBA', 'RGBa': 'RGBA'}
 _TIFF_HEADS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Fields of an image that stay when its numbers become others.
 _CARRIED = ('vips-loader', 'icc-profile-data', 'xmp-data', 'orientation', 'resolution-unit', 'n-pages')
-# Where a JPEG says that it has several pictures, behind its metadata.
-_MPO, _HEAD_BYTES = b'MPF\0', 2**20
-_LOADERS_WITH_PAGES = ('gif', 'heif', 'tiff', 'webp')
+# What a JPEG of several pictures says behind its metadata, and an animated AVIF at the start.
+_MPO, _HEAD_BYTES, _AVIF_FRAMES = b'MPF\0', 2**20, b'ftypavis'
+_LOADERS_WITH_PAGES = ('gif', 'tiff', 'webp')
 
 
 class ImageWriteError(OSError):
@@ -380,18 +380,18 @@ def _picture(first: _Opened, others: Sequence[Callable[[], _Opened]], data: byte
 
 
 def _pages(image: 'pyvips.Image', data: bytes) -> int:
-    """How many pages or frames a file has; libvips passes over those of an animated PNG and of an MPO."""
+    """How many pages or frames a file has; libvips passes over those of APNG, animated AVIF and MPO."""
     loader = image.get('vips-loader')
     if loader.startswith(_LOADERS_WITH_PAGES) or data[:4] in _TIFF_HEADS:
         return image.get('n-pages') if image.get_typeof('n-pages') else 1
-    if _MPO in data[:_HEAD_BYTES]:
-        return _pictures_in_mpo(data)
+    if _MPO in data[:_HEAD_BYTES] or data[4:12] == _AVIF_FRAMES:
+        return _pages_by_pillow(data)
     at = data.find(b'acTL', 0, data.find(b'IDAT')) if data.startswith(b'\x89PNG') else -1
     return max(1, int.from_bytes(data[at + 4 : at + 8], 'big')) if at > 0 else 1
 
 
-def _pictures_in_mpo(data: bytes) -> int:
-    """How many pictures a JPEG has behind one another; what has less than half the pixels of the first is a preview."""
+def _pages_by_pillow(data: bytes) -> int:
+    """How many pictures Pillow finds in a file; what has less than half the pixels of the first is a preview."""
     from PIL import ImageSequence
 
     with suppress(ImageReadError), open_by_pillow(io.BytesIO(data), sys.maxsize) as opened:

@@ -371,7 +371,7 @@ def test_any_page_can_be_asked_for() -> None:
         decode_photo(out.getvalue(), 'x', page=3)
 
 
-@pytest.mark.parametrize('kind', ['GIF', 'WEBP', 'PNG'])
+@pytest.mark.parametrize('kind', ['GIF', 'WEBP', 'PNG', 'AVIF'])
 def test_frames_are_pages(kind: str) -> None:
     out, frames = io.BytesIO(), [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
     options = {'lossless': True} if kind == 'WEBP' else {}
