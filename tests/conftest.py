@@ -1,8 +1,5 @@
-import importlib.util
 import os
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -31,20 +28,6 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip('there is no folder ../shared beside the checkout')
     return SHARED
-
-
-@pytest.fixture(scope='session')
-def load_tool() -> Callable[[str], ModuleType]:
-    """Imports a script by its path below the checkout's `tools`."""
-
-    def load(name: str) -> ModuleType:
-        path = ROOT / 'tools' / name
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
-        return tool
-
-    return load
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,5 @@
 """L-CoIns against what was recorded from the published code with the same weights, at a small size."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from scripts import load_script
 
 from insta_colorization.checkpoints import load_checkpoint
 from insta_colorization.colorspace import rgb_to_lab, to_network
@@ -19,9 +19,7 @@ GOLDEN = Path(__file__).parent
 
 pytestmark = pytest.mark.slow
 
-_spec = importlib.util.spec_from_file_location('recipe', GOLDEN / 'recipe.py')
-recipe = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(recipe)
+recipe = load_script('tests/golden/recipe.py')
 
 
 @pytest.fixture(scope='module')

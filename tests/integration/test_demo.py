@@ -1,6 +1,5 @@
 """The command line, mostly in-process: `main` takes the arguments that a shell would give it."""
 
-import importlib.util
 import io
 import json
 import logging
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from scripts import load_script
 
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.imaging.photo import read_photo, write_photo
@@ -25,9 +25,7 @@ DEMO = ROOT / 'demo' / 'colorization_demo.py'
 CONFIG = str(ROOT / 'configs/insta/insta_full_cocostuff_256x256.py')
 EXIF_ORIENTATION, EXIF_ARTIST = 0x0112, 0x013B
 
-_spec = importlib.util.spec_from_file_location('colorization_demo', DEMO)
-demo = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(demo)
+demo = load_script('demo/colorization_demo.py')
 
 
 class Outcome(NamedTuple):

@@ -1,6 +1,5 @@
 """The small recipe of captions on a few made-up photos: it learns, and resumes exactly."""
 
-import importlib.util
 import json
 from collections import OrderedDict
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.apis import Predictor
 from insta_colorization.checkpoints import register_reader
@@ -127,9 +127,7 @@ def measured(folder, monkeypatch):
     """Measures by `tools/test.py` how captions are followed; gives the results."""
     monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-    spec = importlib.util.spec_from_file_location('language_test', ROOT / 'tools' / 'test.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script('tools/test.py')
 
     def measured(recipe: Path, *arguments: object, **dataset: object) -> dict:
         cfg = Config.fromfile(recipe)

@@ -1,20 +1,19 @@
 """tools/test.py from photos to JSON, and tools/analysis_tools/report.py from JSON to tables."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
+from scripts import load_script
 from skimage.color import lab2rgb, rgb2lab
 
 from insta_colorization.evaluation.metrics import FID, LPIPS
@@ -27,15 +26,8 @@ WIDTH, HEIGHT = 150, 100
 pytestmark = pytest.mark.slow
 
 
-def load_tool(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{Path(path).stem}', ROOT / 'tools' / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool('test.py')
-report = load_tool('analysis_tools/report.py')
+tool = load_script('tools/test.py')
+report = load_script('tools/analysis_tools/report.py')
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,10 @@
 """PatchColorization from the command line: the demo, training and measuring, on tiny networks."""
 
-import importlib.util
 import io
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,6 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.checkpoints import save_checkpoint
 from insta_colorization.imaging.photo import read_photo
@@ -27,14 +26,7 @@ CONFIGS = ROOT / 'configs' / 'patch'
 CONFIG = CONFIGS / 'patch_eccv16_256x256.py'
 
 
-def load(script: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'patch_{Path(script).stem}', ROOT / script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-demo = load('demo/colorization_demo.py')
+demo = load_script('demo/colorization_demo.py')
 
 
 @pytest.fixture(scope='module')

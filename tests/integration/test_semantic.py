@@ -1,6 +1,5 @@
 """Semantic-driven colorization from the command line, on narrow networks."""
 
-import importlib.util
 import json
 import logging
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.checkpoints import save_checkpoint
 from insta_colorization.imaging.maps import read_map, write_map
@@ -24,9 +24,7 @@ CONFIGS = ROOT / 'configs' / 'semantic'
 CONFIG = CONFIGS / 'semantic_color_cocopanoptic_352x352.py'
 NETWORKS = {'segment_net': {'type': 'GridSegmenter'}, 'color_net': {'type': 'SemanticColorNet'}}
 
-_spec = importlib.util.spec_from_file_location('semantic_demo', ROOT / 'demo' / 'colorization_demo.py')
-demo = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(demo)
+demo = load_script('demo/colorization_demo.py')
 
 
 @pytest.fixture(scope='module')

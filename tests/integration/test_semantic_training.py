@@ -1,6 +1,5 @@
 """Both training stages of semantic-driven colorization on a few synthetic photos: they learn, and resume exactly."""
 
-import importlib.util
 import json
 from collections import OrderedDict
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.apis.build import colorizer_for
 from insta_colorization.checkpoints import load_checkpoint, register_reader, save_checkpoint
@@ -20,9 +20,7 @@ from insta_colorization.structures import SEMANTIC_CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / 'configs' / 'semantic' / 'photos'
-_spec = importlib.util.spec_from_file_location('semantic_test', ROOT / 'tools' / 'test.py')
-tool = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tool)
+tool = load_script('tools/test.py')
 
 GRASS, SKY = (SEMANTIC_CLASSES.index(name) for name in ('grass', 'sky'))
 SIZE = 64

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from collections import OrderedDict
 from types import ModuleType
@@ -8,6 +7,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
+from scripts import load_script
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -126,11 +126,8 @@ class TestFit:
 
 class TestTool:
     @pytest.fixture(scope='class')
-    def tool(self, root) -> ModuleType:
-        spec = importlib.util.spec_from_file_location('test_tool', root / 'tools' / 'test.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+    def tool(self) -> ModuleType:
+        return load_script('tools/test.py')
 
     @pytest.fixture
     def measured(self, tool, tmp_path, monkeypatch):

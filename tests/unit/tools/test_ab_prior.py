@@ -1,18 +1,14 @@
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 
 @pytest.fixture(scope='module')
-def tool(root):
-    path = root / 'tools' / 'dataset_converters' / 'ab_prior.py'
-    spec = importlib.util.spec_from_file_location('ab_prior', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_script('tools/dataset_converters/ab_prior.py')
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
+from scripts import load_script
 from skimage.color import rgb2gray, rgb2lab
 
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
@@ -14,17 +14,10 @@ from insta_colorization.imaging.photo import load_rgb
 from insta_colorization.utils.configs import find_config
 
 
-def load_tool(root: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, root / 'tools' / 'analysis_tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope='module')
-def tools(root) -> dict[str, ModuleType]:
+def tools() -> dict[str, ModuleType]:
     return {
-        name: load_tool(root, name)
+        name: load_script(f'tools/analysis_tools/{name}.py')
         for name in (
             'print_config',
             'get_flops',

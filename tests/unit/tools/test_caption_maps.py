@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.structures import SEMANTIC_CLASSES, UNKNOWN
 
@@ -13,8 +14,8 @@ GRASS, GROUND = SEMANTIC_CLASSES.index('grass'), SEMANTIC_CLASSES.index('ground'
 
 
 @pytest.fixture(scope='module')
-def tool(load_tool):
-    return load_tool('dataset_converters/caption_maps.py')
+def tool():
+    return load_script('tools/dataset_converters/caption_maps.py')
 
 
 def striped(*colours: tuple[int, int, int]) -> np.ndarray:

@@ -1,9 +1,9 @@
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from scripts import load_script
 from torch import Tensor
 
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
@@ -13,12 +13,8 @@ NARROW = 1 / 16
 
 
 @pytest.fixture(scope='module')
-def tool(root) -> ModuleType:
-    path = root / 'tools' / 'model_converters' / 'convert_checkpoint.py'
-    spec = importlib.util.spec_from_file_location('convert_checkpoint', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool() -> ModuleType:
+    return load_script('tools/model_converters/convert_checkpoint.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -7,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.detectors import CachedDetector, OpenCVDetector
 from insta_colorization.detectors.selection import select
@@ -16,11 +16,8 @@ NAMES = [f'{number}.png' for number in range(1, 7)]
 
 
 @pytest.fixture(scope='module')
-def tool(root) -> ModuleType:
-    spec = importlib.util.spec_from_file_location('detect_instances', root / 'tools' / 'detect_instances.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool() -> ModuleType:
+    return load_script('tools/detect_instances.py')
 
 
 @pytest.fixture

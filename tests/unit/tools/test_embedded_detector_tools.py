@@ -1,6 +1,5 @@
 """From a training's checkpoint to the file that ships, and the measuring of what it finds."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -8,17 +7,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from scripts import load_script
 
 from insta_colorization.detectors import EmbeddedDetector
 from insta_colorization.registry import build_model
 from insta_colorization.structures import COCO_CLASSES, COCO_IDS
-
-
-def load_tool(root, *parts):
-    spec = importlib.util.spec_from_file_location(parts[-1], root.joinpath('tools', *parts).with_suffix('.py'))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -43,8 +36,8 @@ def trained(colour_weights, tmp_path_factory):
 
 
 @pytest.fixture
-def publish(root, trained, tmp_path, capsys):
-    tool = load_tool(root, 'model_converters', 'publish_detector')
+def publish(trained, tmp_path, capsys):
+    tool = load_script('tools/model_converters/publish_detector.py')
 
     def publish(*options, checkpoint=trained[1]):
         out = tmp_path / 'weights' / 'head.safetensors'
@@ -92,8 +85,8 @@ def test_a_checkpoint_of_something_else_is_one_sentence(publish, colour_weights)
 
 class TestEvaluation:
     @pytest.fixture(scope='class')
-    def tool(self, root):
-        return load_tool(root, 'analysis_tools', 'evaluate_detectors')
+    def tool(self):
+        return load_script('tools/analysis_tools/evaluate_detectors.py')
 
     @pytest.fixture
     def photos(self, tmp_path):

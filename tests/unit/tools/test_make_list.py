@@ -1,20 +1,18 @@
-import importlib.util
 import sys
 from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 NAMES = [f'ILSVRC2012_val_{number:08d}.JPEG' for number in range(1, 6)]
 
 
 @pytest.fixture
-def tool(root, monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location('make_list', root / 'tools' / 'dataset_converters' / 'make_list.py')
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # worker processes look it up by name
-    spec.loader.exec_module(module)
+def tool(monkeypatch) -> ModuleType:
+    module = load_script('tools/dataset_converters/make_list.py')
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # worker processes look it up by name
     return module
 
 

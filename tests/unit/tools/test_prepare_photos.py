@@ -1,4 +1,3 @@
-import importlib.util
 import io
 import re
 import sys
@@ -8,18 +7,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
 
 @pytest.fixture
-def tool(root, monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        'prepare_photos', root / 'tools' / 'dataset_converters' / 'prepare_photos.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # worker processes look it up by name
-    spec.loader.exec_module(module)
+def tool(monkeypatch) -> ModuleType:
+    module = load_script('tools/dataset_converters/prepare_photos.py')
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # worker processes look it up by name
     return module
 
 

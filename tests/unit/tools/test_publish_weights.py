@@ -1,10 +1,10 @@
 import hashlib
-import importlib.util
 import json
 import re
 
 import pytest
 from safetensors import safe_open
+from scripts import load_script
 
 CONFIG = """
 input_size = 64
@@ -13,12 +13,8 @@ model = dict(type='InstColorizer', decoder=dict(type='AnnealedMeanDecoder', temp
 
 
 @pytest.fixture(scope='module')
-def tool(root):
-    path = root / 'tools' / 'model_converters' / 'publish_weights.py'
-    spec = importlib.util.spec_from_file_location('publish_weights', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_script('tools/model_converters/publish_weights.py')
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 # What the protocol says of a result that was fused with detected boxes.
 FUSED = {
@@ -14,12 +14,8 @@ FUSED = {
 
 
 @pytest.fixture(scope='module')
-def tool(root) -> ModuleType:
-    path = root / 'tools' / 'analysis_tools' / 'report.py'
-    spec = importlib.util.spec_from_file_location('report', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool() -> ModuleType:
+    return load_script('tools/analysis_tools/report.py')
 
 
 @pytest.fixture

@@ -1,20 +1,17 @@
 """Maps of datasets, translated to our classes by name."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.imaging.maps import read_map
 from insta_colorization.structures import SEMANTIC_CLASSES, UNKNOWN
 
-SCRIPT = Path(__file__).parents[3] / 'tools' / 'dataset_converters' / 'semantic_maps.py'
-_spec = importlib.util.spec_from_file_location('semantic_maps', SCRIPT)
-tool = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tool)
+tool = load_script('tools/dataset_converters/semantic_maps.py')
 
 CAR, SKY, TREE = (SEMANTIC_CLASSES.index(name) for name in ('car', 'sky', 'tree'))
 

@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 from insta_colorization.models.semantic import SemanticColorizer
 
 
 @pytest.fixture
-def tool(load_tool, monkeypatch):
-    tool = load_tool('analysis_tools/time_edits.py')
+def tool(monkeypatch):
+    tool = load_script('tools/analysis_tools/time_edits.py')
     narrow = SemanticColorizer(
         {'type': 'GridSegmenter', 'width': 1 / 16}, {'type': 'SemanticColorNet', 'width': 1 / 16}
     )

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
+from scripts import load_script
 
 from insta_colorization.models.backbones import lite
 
@@ -19,11 +20,8 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'),
 
 
 @pytest.fixture(scope='module')
-def tool(root) -> ModuleType:
-    spec = importlib.util.spec_from_file_location('train', root / 'tools' / 'train.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool() -> ModuleType:
+    return load_script('tools/train.py')
 
 
 @pytest.fixture
