@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,12 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 torch.set_num_threads(1)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 leave_configs_unformatted()
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of later collections of garbage, of which MMEngine's datasets start many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

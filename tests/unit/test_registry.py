@@ -128,6 +128,7 @@ def test_build_model_does_not_depend_on_the_scope(scope):
         pytest.param(mmengine.MODELS, 'insta_colorization.models.InstColorizer', id='mmengine-by-module'),
     ],
 )
+@pytest.mark.slow
 def test_a_colorizer_builds_by_its_full_name_from_elsewhere(registry, name):
     import_modules_from_strings(['insta_colorization.models'])
 

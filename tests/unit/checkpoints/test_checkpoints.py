@@ -768,6 +768,7 @@ def training(tmp_path: Path, iterations: int, **kwargs) -> Runner:
 
 
 @pytest.mark.usefixtures('registered')
+@pytest.mark.slow
 def test_the_runners_own_files(tmp_path):
     training(tmp_path, 2)
     path = tmp_path / 'work' / 'iter_2.pth'

@@ -87,6 +87,7 @@ def giga(text: str, row: str) -> list[float]:
 
 
 class TestFlops:
+    @pytest.mark.slow
     def test_the_published_size(self, run):
         """Counted on the published code, whose class head runs always: 75.8 GMAC a network, 729 with eight instances.
 
@@ -108,6 +109,7 @@ class TestFlops:
         plain, classified = giga(text, '0 instances')
         assert classified - plain == pytest.approx(16 * 529 * 64 * 64 / 1e9, abs=0.011)
 
+    @pytest.mark.slow
     def test_size_and_number_of_instances(self, run):
         _, text = run('get_flops', 'insta_fusion_cocostuff_256x256', '--size', 128, '--instances', 0, 1, 3, 5)
 
@@ -314,6 +316,7 @@ class TestCompareNetworks:
         given = (f'{dataset}.data_root={tmp_path}', f'{dataset}.gt_instances={boxes}', f'{dataset}.instances={boxes}')
         return ['--out', tmp_path / 'out.json', '--cfg-options', *given]
 
+    @pytest.mark.slow
     def test_all_ways_are_equally_colourful(self, run, options, fused_weights, tmp_path):
         recipe = 'insta_fusion_photos_w025_128x128'
         small = [f'test_dataloader.dataset.pipeline.{index}.size=64' for index in (3, 4, 5)]

@@ -118,6 +118,7 @@ def test_selection(run, tmp_path, options, expected):
     assert len(written(tmp_path)['annotations']) == expected
 
 
+@pytest.mark.slow
 def test_the_embedded_detector_gives_what_it_finds_directly(run, root, tmp_path):
     """OpenCV's, which needs no file, on the bundled photo with its one face."""
     photo = root / 'demo' / 'astronaut.jpg'

@@ -70,6 +70,7 @@ def test_squares(run, source, tmp_path):
     assert {name.split('.')[1] for name in train + val} == {'png'}
 
 
+@pytest.mark.slow
 def test_both_hold_the_same_photos_back(run, source, tmp_path):
     run(source)
     run(source, '--size', 8, out='squares')

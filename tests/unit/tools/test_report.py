@@ -58,10 +58,11 @@ def save(tmp_path):
     return save
 
 
-@pytest.fixture
-def no_bars(tool, monkeypatch):
-    """Leaves out report.png, which takes most of the time."""
-    monkeypatch.setattr(tool, 'plot', lambda results: b'')
+@pytest.fixture(autouse=True)
+def no_bars(request, tool, monkeypatch):
+    """Leaves out report.png, which takes most of the time, where it is not what the test is about."""
+    if not request.node.get_closest_marker('slow'):
+        monkeypatch.setattr(tool, 'plot', lambda results: b'')
 
 
 def rows(text: str, section: str) -> dict[str, list[str]]:
@@ -153,13 +154,13 @@ class TestTables:
         assert '| grey | image | 12.346 | 0.500 |' in text
         assert '| grey | instance | – | – |' in text
 
+    @pytest.mark.slow
     def test_the_plot_is_a_picture(self, tool, save, tmp_path):
         report(tool, tmp_path, save('fusion_none', {'a': 20}))
 
         assert (tmp_path / 'report.png').read_bytes().startswith(b'\x89PNG')
 
 
-@pytest.mark.usefixtures('no_bars')
 class TestMeasured:
     def test_psnr_and_colour_stand_together_at_both_levels(self, tool, save, tmp_path):
         colors = {'PSNR_median': 21.5, 'CF': 30.0, 'CF_truth': 40.0}
@@ -190,7 +191,6 @@ class TestMeasured:
         assert rows(text, '## Measured')['ours'][2:4] == expected
 
 
-@pytest.mark.usefixtures('no_bars')
 class TestInstances:
     SECTION = '## PSNR against the number of instances'
     USED = {'a': 0, 'b': 1, 'c': 3, 'd': 4}

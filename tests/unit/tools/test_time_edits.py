@@ -23,6 +23,7 @@ def tool(monkeypatch):
     return tool
 
 
+@pytest.mark.slow
 def test_both_networks_at_both_sizes(tool, tmp_path, capsys):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(tmp_path / 'photo.png')
 

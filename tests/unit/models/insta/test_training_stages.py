@@ -153,6 +153,7 @@ class TestWhatAStageStartsFrom:
             assert torch.equal(value, fusions[name])
 
     @pytest.mark.parametrize('stage', STAGES)
+    @pytest.mark.slow
     def test_every_stage_goes_on_from_its_own(self, lively, stage):
         saved, model = lively(STAGES[stage](), seed=1), lively(STAGES[stage](), seed=2)
         model.load_state_dict(saved.state_dict())
