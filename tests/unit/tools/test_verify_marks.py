@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import signing
+from scripts import load_script
 
 from insta_colorization.imaging.credentials import Original, Signer
 from insta_colorization.imaging.marks import SOURCE_TYPE, Change, marked
@@ -16,8 +17,8 @@ CHANGE = Change({'caption': {'text': 'a red bus'}}, when='2026-08-02T10:20:30Z')
 
 
 @pytest.fixture(scope='module')
-def main(load_tool):
-    return load_tool('verify_marks.py').main
+def main():
+    return load_script('tools/verify_marks.py').main
 
 
 @pytest.fixture
