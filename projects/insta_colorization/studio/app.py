@@ -170,12 +170,23 @@ class Api:
         photo = self._photo(number)
         return Response(await self._do('gray', str(photo.path), photo.name, size == 'full'), media_type='image/png')
 
+    async def map(self, number: str) -> Response:
+        """The map of classes that colours follow where an edit has none, as an indexed PNG of the preview's size."""
+        photo = self._photo(number)
+        return Response(await self._do('map', str(photo.path), photo.name), media_type='image/png')
+
     async def result(self, number: str, format: str = 'png', session: str = '') -> Response:
         """The photo as the newest edit coloured it, at its own size, with its depth and metadata."""
         photo = self._photo(number)
+        return await self._result(photo, photo.edits.get(session, {}), format)
+
+    async def result_of(self, number: str, request: Request, format: str = 'png') -> Response:
+        """The photo as an edit colours it, at its own size, with its depth and metadata."""
+        return await self._result(self._photo(number), await _json_of(request), format)
+
+    async def _result(self, photo: Kept, edit: Mapping[str, Any], format: str) -> Response:
         if format not in _FORMATS:
             raise HTTPException(422, f'format must be one of {", ".join(_FORMATS)}, but got {format!r}')
-        edit = photo.edits.get(session, {})
         picture = await self._do('result', str(photo.path), photo.name, edit, f'.{format}')
         named = {'content-disposition': f'attachment; filename="coloured.{format}"'}
         return Response(picture, media_type=_FORMATS[format], headers=named)
@@ -306,7 +317,9 @@ def create_app(studio: Studio) -> Guard:
     pictures: dict[str, Any] = {'response_class': Response, 'responses': {200: {'content': {'image/png': {}}}}}
     app.post('/api/photos/{number}/colorize', openapi_extra=edit, **pictures)(api.colorize)
     app.get('/api/photos/{number}/gray', **pictures)(api.gray)
+    app.get('/api/photos/{number}/map', **pictures)(api.map)
     app.get('/api/photos/{number}/result', **pictures)(api.result)
+    app.post('/api/photos/{number}/result', openapi_extra=edit, **pictures)(api.result_of)
     app.post('/api/photos/{number}/suggest', openapi_extra=one)(api.suggest)
     app.post('/api/photos/{number}/outline', openapi_extra=one)(api.outline)
     app.post('/api/photos/{number}/caption', openapi_extra=edit)(api.caption)

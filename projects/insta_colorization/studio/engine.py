@@ -17,9 +17,18 @@ import numpy as np
 from insta_colorization.apis.edits import Edit, labels_of, outlined, polygons_of
 from insta_colorization.apis.marking import Marker
 from insta_colorization.apis.predictor import Prediction, Predictor
+from insta_colorization.imaging.maps import encode_map
 from insta_colorization.imaging.photo import WRITABLE_SUFFIXES, Photo, decode_photo
 from insta_colorization.imaging.rendering import colorize_pixels
-from insta_colorization.structures import COCO_CLASSES, ColorizationSample, Instances, Size
+from insta_colorization.structures import (
+    CLASS_COLOURS,
+    COCO_CLASSES,
+    SEMANTIC_CLASSES,
+    ColorizationSample,
+    Instances,
+    Size,
+    resize_map,
+)
 from insta_colorization.utils.options import ColourOptions, MarkOptions
 
 T = TypeVar('T')
@@ -71,15 +80,29 @@ class Engine:
         self._suggested: Recent[list[dict[str, Any]]] = Recent(64)
 
     def describe(self) -> dict[str, Any]:
-        """What can be asked for: `presets`, `points`, `suggestions`, `classes` of objects and `formats` of results."""
+        """What can be asked for.
+
+        Returns:
+            `presets`, `points` (whether the networks follow any), `suggestions` (whether they have some), `classes` of
+            objects, `map_classes` with `name` and `color` as maps have them, none where the networks take no map, and
+            `formats` of results.
+        """
         return {
             'presets': list(self.predictor.model.presets),
             'points': self.predictor.follows_hints,
             'suggestions': self.predictor.suggests,
-            'map': 'map' in self.predictor.model.uses,
             'classes': list(COCO_CLASSES),
+            'map_classes': [
+                {'name': name, 'color': _hex(color)}
+                for name, color in zip(SEMANTIC_CLASSES, CLASS_COLOURS.tolist(), strict=True)
+                if self._takes_maps
+            ],
             'formats': [suffix.removeprefix('.') for suffix in WRITABLE_SUFFIXES],
         }
+
+    @property
+    def _takes_maps(self) -> bool:
+        return 'map' in self.predictor.model.uses
 
     def open(self, path: str, name: str) -> dict[str, Any]:
         """The `size` (height, width) of a photo, its `bits` a channel and the `objects` in it, as edits have them."""
@@ -113,6 +136,14 @@ class Engine:
         edit = _of_size(entry, size)
         sample = self._sample(preview, edit, path, name, entry)
         return _png(self.predictor.render(preview, sample, edit.colour(ColourOptions())))
+
+    def map(self, path: str, name: str) -> bytes:
+        """The map that colours follow where an edit has none, an indexed PNG of the preview's size."""
+        if not self._takes_maps:
+            raise ValueError(f'{type(self.predictor.model).__name__} takes no map')
+        preview, _ = self._preview(path, name)
+        sample = self._sample(preview, Edit(objects=()), path, name, {'objects': []})
+        return encode_map(resize_map(sample.pred_map.numpy(), preview.size))
 
     def result(self, path: str, name: str, entry: Mapping[str, Any], suffix: str) -> bytes:
         """The file that the command line writes for the same photo and edit."""

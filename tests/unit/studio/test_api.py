@@ -1,6 +1,7 @@
 """The HTTP API without a server and without a process of its own: what it answers, and each line of bad input."""
 
 import asyncio
+import base64
 import errno
 import importlib.util
 import io
@@ -28,13 +29,16 @@ from fastapi.testclient import TestClient
 
 from insta_colorization.apis.edits import Edit
 from insta_colorization.apis.predictor import Predictor
-from insta_colorization.structures import Instances
+from insta_colorization.imaging.maps import encode_map, read_map
+from insta_colorization.imaging.photo import decode_photo
+from insta_colorization.structures import CLASS_COLOURS, SEMANTIC_CLASSES, Instances
 from insta_colorization.studio import store as store_module
 from insta_colorization.studio.app import Studio, create_app
 from insta_colorization.studio.engine import Engine
 from insta_colorization.studio.guard import Rules
 from insta_colorization.studio.store import Store
 from insta_colorization.studio.worker import LostError, RefusedError, Worker, answer
+from insta_colorization.utils.options import ColourOptions
 
 
 class Detector:
@@ -253,6 +257,89 @@ def test_an_outline_is_searched_in_a_new_box(studio, photo):
     answer = studio.client.post(f'/api/photos/{photo["id"]}/outline', json={'object': {'box': [10, 10, 70, 50]}})
 
     assert len(answer.json()['outline'][0]) >= 3
+
+
+@pytest.fixture(scope='module')
+def semantic(make) -> tuple[SimpleNamespace, dict[str, Any]]:
+    """A studio whose networks take maps, and a photo in it."""
+    predictor = Predictor(config='semantic_color_lite_256x256', input_size=32)
+    studio = make(runner=Here(Engine(predictor, preview_pixels=64 * 64)))
+    return studio, upload(studio.client).json()
+
+
+def seen_map(semantic) -> np.ndarray:
+    studio, photo = semantic
+    answer = studio.client.get(f'/api/photos/{photo["id"]}/map')
+    assert answer.status_code == 200, answer.text
+    return read_map(io.BytesIO(answer.content))
+
+
+def in_base64(png: bytes) -> str:
+    return base64.b64encode(png).decode()
+
+
+def test_only_networks_that_take_maps_have_classes_for_them(studio, photo, semantic):
+    assert studio.client.get('/api/health').json()['map_classes'] == []
+    classes = semantic[0].client.get('/api/health').json()['map_classes']
+    assert [each['name'] for each in classes] == list(SEMANTIC_CLASSES)
+    assert classes[SEMANTIC_CLASSES.index('sky')]['color'] == '#00c040'
+
+    answer = studio.client.get(f'/api/photos/{photo["id"]}/map')
+
+    assert answer.status_code == 422
+    assert detail(answer) == 'InstColorizer takes no map'
+
+
+def test_the_map_that_is_seen_is_what_colours_follow(semantic):
+    ids = seen_map(semantic)
+    plain = pixels_of(colorize(*semantic))
+
+    assert ids.shape == plain.shape[:2]
+    np.testing.assert_array_equal(pixels_of(colorize(*semantic, {'map': in_base64(encode_map(ids))})), plain)
+
+
+def test_a_map_as_a_canvas_has_it_is_that_of_its_colours(semantic):
+    studio, photo = semantic
+    ids = seen_map(semantic)
+    ids[: len(ids) // 2] = SEMANTIC_CLASSES.index('sky')
+    canvas = io.BytesIO()
+    Image.fromarray(CLASS_COLOURS[ids]).convert('RGBA').save(canvas, 'PNG')
+    edit = {'size': photo['size'], 'map': in_base64(canvas.getvalue())}
+
+    picture = pixels_of(colorize(*semantic, edit))
+
+    assert (picture != pixels_of(colorize(*semantic))).any()
+    np.testing.assert_array_equal(picture, pixels_of(colorize(*semantic, {'map': in_base64(encode_map(ids))})))
+    # What is saved is what the command line makes of the same edit.
+    result = studio.client.post(f'/api/photos/{photo["id"]}/result?format=png', json=edit)
+    predictor, source = studio.worker.runner.engine.predictor, decode_photo(photo_bytes(), 'a.png')
+    data = Edit.parse(edit).pack(predictor, source)
+    np.testing.assert_array_equal(
+        pixels_of(result), predictor.render(source, predictor.color([data])[0], ColourOptions())
+    )
+
+
+@pytest.mark.parametrize(
+    ('pixel', 'text'), [((1, 2, 3), 'the colour (1, 2, 3) at x 0, y 0'), (60, 'has 60 at x 0, y 0')]
+)
+def test_maps_with_what_is_no_class(semantic, pixel, text):
+    png = io.BytesIO()
+    Image.new('L' if isinstance(pixel, int) else 'RGB', (4, 3), pixel).save(png, 'PNG')
+
+    answer = colorize(*semantic, {'map': in_base64(png.getvalue())})
+
+    assert answer.status_code == 422
+    assert text in detail(answer)
+
+
+def test_results_of_an_edit_of_their_own(studio, photo):
+    colorize(studio, photo, {'strength': 1}, session='other')
+
+    answer = studio.client.post(f'/api/photos/{photo["id"]}/result?format=png', json={'strength': 0})
+
+    assert pixels_of(answer).shape == (60, 80, 3)
+    assert pixels_of(answer).ptp(axis=-1).max() <= 1
+    assert studio.client.post(f'/api/photos/{photo["id"]}/result?format=exe', json={}).status_code == 422
 
 
 @pytest.mark.parametrize(('format', 'kind'), [('png', 'PNG'), ('jpg', 'JPEG'), ('tif', 'TIFF'), ('webp', 'WEBP')])

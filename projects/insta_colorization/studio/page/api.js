@@ -89,8 +89,13 @@ export async function variants(id, edit, count, seed) {
   return (await (await ask(of(id, `variants?count=${count}&seed=${seed}`), json(edit))).json()).variants;
 }
 
-export async function result(id, format) {
-  return (await ask(of(id, `result?format=${format}&session=${session}`))).blob();
+/** The map of classes that colours follow where an edit has none. */
+export async function map(id) {
+  return (await ask(of(id, 'map'))).blob();
+}
+
+export async function result(id, edit, format) {
+  return (await ask(of(id, `result?format=${format}`), json(edit))).blob();
 }
 
 export const remove = (id) => ask(`/api/photos/${id}`, { method: 'DELETE' });

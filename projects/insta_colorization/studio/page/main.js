@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { css } from './colors.js';
+import { ClassMap, Palette, pngOf } from './map.js';
 import { Photo, fromFile, toFile } from './photo.js';
 import { View } from './view.js';
 
@@ -14,6 +15,8 @@ const view = new View(element('canvas'));
 const photos = [];
 const labels = {}; // {label: colour}, "use in the other photos"
 let about = {};
+let palette = null; // of the map's classes
+let painted = 0; // the class that is painted on the map
 let current = null;
 let chosen = false; // whether the current photo was clicked
 let seed = 0;
@@ -21,25 +24,27 @@ let seed = 0;
 // --- telling ---
 
 let jobs = 0;
+let notes = []; // what stays to be read until something else is begun
+let wrong = false; // whether one of them is a fault
 
-function tell(text, wrong = false) {
-  element('status').textContent = text;
+function tell(text) {
+  element('status').textContent = [text, ...notes].filter(Boolean).join(' · ');
   element('status').classList.toggle('wrong', wrong);
 }
 
 /** Does something with the progress bar on; what goes wrong is told, and undefined is returned. */
 async function working(action, text = '') {
-  jobs++;
+  if (!jobs++) [notes, wrong] = [[], false];
   if (text) tell(text);
   show();
   try {
-    const value = await action();
-    if (jobs === 1) tell('');
-    return value;
+    return await action();
   } catch (error) {
-    if (error.name !== 'AbortError' && error.status !== 409) tell(error.message, true);
+    if (error.name === 'AbortError' || error.status === 409) return;
+    notes.push(error.message);
+    wrong = true;
   } finally {
-    jobs--;
+    if (!--jobs) tell('');
     show();
   }
   function show() {
@@ -79,7 +84,6 @@ function take(answer, order = taken++) {
 }
 
 async function choose(photo) {
-  element('heard').textContent = '';
   current = photo;
   element('toolbar').hidden = element('panel').hidden = element('comparing').hidden = !photo;
   element('empty').hidden = Boolean(photo);
@@ -88,7 +92,9 @@ async function choose(photo) {
   drawAlbum();
   drawPanel();
   view.draw();
-  if (photo && !photo.picture) await refresh(photo);
+  if (!photo) return;
+  showMap();
+  if (!photo.picture) await refresh(photo);
 }
 
 /** Asks for the picture of a photo as its edit is now; a request that is under way is given up. */
@@ -102,7 +108,8 @@ async function refresh(photo) {
     const blob = await api.colorize(photo.id, photo.edit, 'preview', signal);
     const picture = await createImageBitmap(blob);
     if (signal.aborted) return;
-    photo.picture = picture;
+    photo.put('picture', picture);
+    URL.revokeObjectURL(photo.thumbnail);
     photo.thumbnail = URL.createObjectURL(blob);
     drawAlbum();
     if (photo === current) {
@@ -116,21 +123,25 @@ async function refresh(photo) {
 function wantFull() {
   const photo = current;
   if (!photo?.picture || photo.fullPicture || photo.picture.width >= photo.width) return;
+  if (photo.fetching === photo.edit) return;
   if (view.density <= (1.3 * photo.picture.width) / photo.width) return;
   clearTimeout(photo.timer);
   photo.timer = setTimeout(() => fetchFull(photo), FULL_AFTER);
 }
 
 async function fetchFull(photo) {
+  if (photo !== current) return;
   const { edit } = photo;
   const { signal } = photo.abort;
+  photo.fetching = edit;
   await working(async () => {
+    for (const other of photos) if (other !== photo) ['fullGray', 'fullPicture'].forEach((name) => other.put(name, null));
     photo.fullGray ??= await createImageBitmap(await api.gray(photo.id, 'full'));
     const picture = await createImageBitmap(await api.colorize(photo.id, edit, 'full', signal));
-    if (photo.edit === edit) photo.fullPicture = picture;
-    for (const other of photos) if (other !== photo) other.fullGray = other.fullPicture = null;
+    if (photo.edit === edit) photo.put('fullPicture', picture);
     view.draw();
   }, 'fetching the full size …');
+  if (photo.fetching === edit) photo.fetching = null;
 }
 
 /** Makes a step of a photo's edit. */
@@ -143,18 +154,16 @@ function edited(photo = current) {
   if (photo === current) {
     drawPanel();
     view.draw();
+    showMap();
   }
   refresh(photo);
 }
 
-function undo() {
-  current?.undo();
-  if (current) edited();
-}
-
-function redo() {
-  current?.redo();
-  if (current) edited();
+/** Undoes or redoes a step, but not one that is still being dragged. */
+function travel(way) {
+  if (!current || view.drag) return;
+  current[way]();
+  edited();
 }
 
 // --- the panel ---
@@ -190,7 +199,14 @@ function drawPanel() {
     if (shown.startsWith('#')) element('color').value = shown;
     drawSuggestions();
   }
-  element('caption').value = edit.caption ?? '';
+  const ofCaption = `${current.id} ${edit.caption}`;
+  if (element('caption').dataset.of !== ofCaption) {
+    // What somebody has begun to write stays until another caption takes its place.
+    element('caption').dataset.of = ofCaption;
+    element('caption').value = edit.caption ?? '';
+  }
+  element('heard').textContent = current.heard;
+  element('free-map').disabled = edit.map === null;
   element('saturation').value = edit.saturation;
   element('strength').value = edit.strength;
   element('clear-points').disabled = !edit.points.length;
@@ -213,13 +229,14 @@ function select(number) {
 async function drawSuggestions() {
   const [photo, { object }] = [current, current];
   const group = element('suggestions');
-  const key = JSON.stringify([object.box, object.outline]);
+  const key = JSON.stringify([photo.id, object.box, object.outline]);
   if (group.dataset.key === key) return;
   group.dataset.key = key;
   group.replaceChildren();
   if (!about.suggestions) return;
   const found = await working(() => api.suggest(photo.id, { ...object, color: null, on: true }, photo.size));
   if (group.dataset.key !== key) return;
+  if (!found) group.dataset.key = ''; // to be asked again
   for (const { color, share } of found ?? []) {
     const button = make('button', { title: `${Math.round(100 * share)} %`, ariaLabel: `${color}, ${Math.round(100 * share)} %` });
     button.style.background = color;
@@ -229,6 +246,7 @@ async function drawSuggestions() {
 }
 
 function paint(color) {
+  if (!current?.object) return; // the browser's own picker may outlive the choice of an object
   const number = current.selected;
   step((edit) => (edit.objects[number].color = color));
 }
@@ -241,22 +259,23 @@ function spread() {
     if (photo === current || !photo.edit.objects.some((each) => each.label === label)) continue;
     step((edit) => edit.objects.forEach((each) => each.label === label && (each.color = color)), photo);
   }
-  tell(`every ${label} of the album has this colour, also in photos to come`);
+  notes.push(`every ${label} of the other photos has this colour, also in photos to come`);
+  tell('');
 }
 
 async function say() {
   const text = element('caption').value.trim() || null;
   const photo = current;
-  step((edit) => (edit.caption = text));
-  photo.words = {};
-  element('heard').textContent = '';
-  if (!text) return view.draw();
-  const heard = await working(() => api.caption(photo.id, photo.edit));
-  if (!heard) return;
+  if (text !== photo.edit.caption) step((edit) => (edit.caption = text));
+  if (!text) return;
+  const { edit } = photo;
+  const heard = await working(() => api.caption(photo.id, edit));
+  if (!heard || photo.edit.caption !== text || photo.edit.objects.length !== edit.objects.length) return;
   photo.words = heard.words;
   const used = Object.values(heard.words);
   const missed = heard.not_understood.map(({ words, reason }) => `“${words}”: ${reason}`);
-  element('heard').textContent = [used.length ? `Used: ${used.join(', ')}.` : '', ...missed].filter(Boolean).join(' ');
+  photo.heard = [used.length ? `Used: ${used.join(', ')}.` : '', ...missed].filter(Boolean).join(' ');
+  drawPanel();
   view.draw();
 }
 
@@ -264,6 +283,7 @@ async function showVariants() {
   const [photo, { edit }] = [current, current];
   const choices = about.presets.map((preset) => [preset, (next) => (next.preset = preset)]);
   const group = element('variants');
+  for (const old of group.querySelectorAll('img')) URL.revokeObjectURL(old.src);
   group.replaceChildren();
   await working(async () => {
     const others = edit.objects.some((each) => each.on) && about.suggestions;
@@ -308,11 +328,7 @@ function save(blob, name) {
 
 async function download() {
   const [photo, format] = [current, element('format').value];
-  const blob = await working(async () => {
-    // The picture of this very edit is what is downloaded, also while another one was still on its way.
-    await api.colorize(photo.id, photo.edit, 'preview');
-    return api.result(photo.id, format);
-  }, 'making the file …');
+  const blob = await working(() => api.result(photo.id, photo.edit, format), 'making the file …');
   if (blob) save(blob, `${photo.name.replace(/\.[^.]*$/, '')}-coloured.${format}`);
 }
 
@@ -334,9 +350,13 @@ async function loadEdits(file) {
 
 async function removeCurrent() {
   const photo = current;
+  photo.abort?.abort();
+  clearTimeout(photo.timer);
   await working(() => api.remove(photo.id));
   photos.splice(photos.indexOf(photo), 1);
-  await choose(photos[0] ?? null);
+  URL.revokeObjectURL(photo.thumbnail);
+  if (photo === current) await choose(photos[0] ?? null);
+  else drawAlbum();
 }
 
 async function openFolder() {
@@ -351,10 +371,92 @@ async function openFolder() {
   element('listing').showModal();
 }
 
+// --- the map of classes ---
+
+const MAP_TOOLS = ['brush', 'fill', 'pick'];
+
+/** Has the map on the canvas be that of the current edit, where it is wanted. */
+async function showMap() {
+  const photo = current;
+  const source = photo?.edit.map;
+  if (!photo || !view.onMap || photo.map?.source === source) return;
+  await working(async () => {
+    const map = await ClassMap.read(source === null ? await api.map(photo.id) : pngOf(source), palette, photo, source);
+    if (photo.edit.map === source) photo.map = map;
+    view.draw();
+  });
+}
+
+/** The map if it is that of the current edit, so that it can be painted on. */
+function mapToPaint() {
+  const { map, edit } = current;
+  return map?.source === edit.map ? map : null;
+}
+
+function keepMap() {
+  const { map } = current;
+  map.source = map.toBase64();
+  step((edit) => (edit.map = map.source));
+}
+
+function drawClasses() {
+  element('map-classes').replaceChildren(
+    ...about.map_classes.map(({ name, color }, number) => {
+      const button = make('button', {}, dot(color), name);
+      button.addEventListener('click', () => paintClass(number));
+      return make('li', {}, button);
+    }),
+  );
+  paintClass(painted);
+}
+
+function paintClass(number) {
+  painted = number;
+  const { name, color } = about.map_classes[number];
+  element('painted').lastElementChild.textContent = name;
+  for (const each of document.querySelectorAll('[data-tool] .dot')) each.style.background = color;
+  for (const [at, button] of document.querySelectorAll('#map-classes button').entries()) button.ariaPressed = String(at === number);
+}
+
+element('class-search').addEventListener('input', (event) => {
+  const wanted = event.target.value.trim().toLowerCase();
+  for (const [number, row] of [...element('map-classes').children].entries()) {
+    row.hidden = !about.map_classes[number].name.includes(wanted);
+  }
+});
+element('class-search').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter') element('map-classes').querySelector('li:not([hidden]) button')?.click();
+});
+
+view.addEventListener('brush', ({ detail: { from, to } }) => mapToPaint()?.brush(from, to, view.radius, painted));
+view.addEventListener('brushed', () => mapToPaint() && keepMap());
+view.addEventListener('dab', ({ detail: { point } }) => {
+  const map = mapToPaint();
+  if (!map) return;
+  map.brush(point, point, view.radius, painted);
+  keepMap();
+});
+view.addEventListener('fill', ({ detail: { point } }) => mapToPaint()?.fill(point, painted) && keepMap());
+view.addEventListener('pick', ({ detail: { point } }) => {
+  const map = mapToPaint();
+  if (!map) return;
+  paintClass(map.pick(point));
+  use('brush');
+});
+view.addEventListener('sizebrush', ({ detail: { factor } }) => {
+  const slider = element('brush-size');
+  slider.value = view.brushSize * factor;
+  view.brushSize = Number(slider.value);
+  view.draw();
+});
+
 // --- what is clicked ---
 
 const clicks = {
-  undo, redo, spread, say, download,
+  spread, say, download,
+  undo: () => travel('undo'),
+  redo: () => travel('redo'),
+  'free-map': () => step((edit) => (edit.map = null)),
   fit: () => view.fit(),
   whole: () => view.zoom(1 / devicePixelRatio),
   gray: () => paint('gray'),
@@ -372,7 +474,6 @@ for (const [id, action] of Object.entries(clicks)) element(id).addEventListener(
 function removeObject() {
   const number = current.selected;
   current.selected = null;
-  current.words = {};
   step((edit) => edit.objects.splice(number, 1));
 }
 
@@ -385,23 +486,27 @@ element('load-edits').addEventListener('change', (event) => {
   event.target.value = '';
 });
 element('color').addEventListener('change', (event) => paint(event.target.value));
-element('point-color').addEventListener('input', (event) => (view.pointColor = event.target.value));
 element('outlines').addEventListener('change', (event) => {
   view.outlines = event.target.checked;
   view.draw();
 });
+for (const [id, setting] of [['map-opacity', 'mapOpacity'], ['brush-size', 'brushSize'], ['split', 'split']]) {
+  element(id).addEventListener('input', (event) => {
+    view[setting] = Number(event.target.value);
+    view.draw();
+  });
+}
 for (const name of ['saturation', 'strength']) {
   element(name).addEventListener('change', (event) => step((edit) => (edit[name] = Number(event.target.value))));
 }
-element('split').addEventListener('input', (event) => {
-  view.split = Number(event.target.value);
+const tools = [...document.querySelectorAll('[data-tool]')];
+for (const button of tools) button.addEventListener('click', () => use(button.dataset.tool));
+
+function use(tool) {
+  view.tool = tool;
+  for (const each of tools) each.ariaPressed = String(each.dataset.tool === tool);
   view.draw();
-});
-for (const button of document.querySelectorAll('[data-tool]')) {
-  button.addEventListener('click', () => {
-    view.tool = button.dataset.tool;
-    for (const each of document.querySelectorAll('[data-tool]')) each.ariaPressed = String(each === button);
-  });
+  showMap();
 }
 
 for (const name of ['dragover', 'dragleave', 'drop']) {
@@ -413,11 +518,11 @@ for (const name of ['dragover', 'dragleave', 'drop']) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (!current || event.target.matches('textarea, select, input:not([type=checkbox])')) return;
+  if (!current || event.target.matches('textarea, select, input:not([type=checkbox], [type=range], [type=color])')) return;
   const key = event.key.toLowerCase();
   const control = event.ctrlKey || event.metaKey;
-  if (control && key === 'z') event.shiftKey ? redo() : undo();
-  else if (control && key === 'y') redo();
+  if (control && key === 'z') travel(event.shiftKey ? 'redo' : 'undo');
+  else if (control && key === 'y') travel('redo');
   else if (control) return;
   else if (key === 'delete' && current.object) removeObject();
   else if (key === '+' || key === '=') view.zoom(view.scale * 1.25);
@@ -440,10 +545,10 @@ view.addEventListener('addbox', async ({ detail: { box } }) => {
   const photo = current;
   const object = { box: inside(box, photo), outline: [], label: null, color: null, on: true };
   if (object.box[2] - object.box[0] < 2 || object.box[3] - object.box[1] < 2) return;
-  object.outline = (await working(() => api.outline(photo.id, object, photo.size))) ?? [];
-  photo.selected = photo.edit.objects.length;
-  step((edit) => edit.objects.push(object), photo);
-  document.querySelector('[data-tool=select]').click();
+  photo.step((edit) => edit.objects.push(object));
+  photo.selected = photo.edit.objects.length - 1;
+  use('select');
+  await outline(photo, object);
 });
 view.addEventListener('reshape', ({ detail: { box, first, move } }) => {
   const { selected, object } = current;
@@ -457,15 +562,20 @@ view.addEventListener('reshape', ({ detail: { box, first, move } }) => {
 });
 view.addEventListener('reshaped', async ({ detail: { box } }) => {
   const photo = current;
-  const { selected } = photo;
-  const object = { ...photo.object, box: inside(box, photo), outline: [] };
-  const outline = (await working(() => api.outline(photo.id, object, photo.size))) ?? [];
-  photo.goOn((edit) => Object.assign(edit.objects[selected], { box: object.box, outline }));
-  edited(photo);
+  photo.goOn((edit) => Object.assign(edit.objects[photo.selected], { box: inside(box, photo), outline: [] }));
+  await outline(photo, photo.object);
 });
+
+/** Finds the outline of an object that has none, and goes on with its step, unless that was undone meanwhile. */
+async function outline(photo, object) {
+  const found = await working(() => api.outline(photo.id, object, photo.size));
+  const same = (each) => !each.outline.length && String(each.box) === String(object.box);
+  if (found) photo.goOn((edit) => Object.assign(edit.objects.find(same) ?? {}, { outline: found }));
+  edited(photo);
+}
 view.addEventListener('addpoint', ({ detail: { point } }) => {
   const radius = Math.max(2, Math.round(Math.max(...current.size) / 200));
-  step((edit) => edit.points.push({ point, color: view.pointColor, radius }));
+  step((edit) => edit.points.push({ point, color: element('point-color').value, radius }));
 });
 view.addEventListener('movepoint', ({ detail: { number, point, first } }) => {
   if (!isInside(point, current) || !current.edit.points[number]) return;
@@ -474,12 +584,14 @@ view.addEventListener('movepoint', ({ detail: { number, point, first } }) => {
 });
 view.addEventListener('movedpoint', () => edited());
 view.addEventListener('removepoint', ({ detail: { number } }) => step((edit) => edit.points.splice(number, 1)));
-let sizing;
+let sizing = {}; // the photo whose point is being sized
 view.addEventListener('sizepoint', ({ detail: { number, factor } }) => {
+  const photo = current;
   const change = (edit) => (edit.points[number].radius = Math.min(200, Math.max(1, edit.points[number].radius * factor)));
-  sizing ? current.goOn(change) : current.step(change);
-  clearTimeout(sizing);
-  sizing = setTimeout(() => ((sizing = null), edited()), 300);
+  sizing.photo === photo ? photo.goOn(change) : photo.step(change);
+  clearTimeout(sizing.timer);
+  const timer = setTimeout(() => ((sizing = {}), edited(photo)), 300);
+  sizing = { photo, timer };
   view.draw();
 });
 
@@ -498,6 +610,10 @@ await working(async () => {
   about = await api.health();
   element('folder').hidden = !about.root;
   element('points').hidden = document.querySelector('[data-tool=point]').hidden = !about.points;
+  element('map').hidden = !about.map_classes.length;
+  for (const each of tools) if (MAP_TOOLS.includes(each.dataset.tool)) each.hidden = !about.map_classes.length;
+  palette = new Palette(about.map_classes);
+  if (about.map_classes.length) drawClasses();
   const formats = ['png', 'jpg', 'tif', 'webp'];
   element('format').replaceChildren(...formats.map((format) => make('option', { textContent: format })));
 });

@@ -1,17 +1,28 @@
 // A photo of the album and what is wanted of it. An edit is never changed in place: each step is a new one.
 
 const MOST_STEPS = 200;
+const EMPTY = { objects: [], points: [], map: null, caption: null, preset: null, saturation: 1, strength: 1 };
+const EMPTY_OBJECT = { outline: [], label: null, color: null, on: true };
+const EMPTY_POINT = { radius: 2 };
 
 export class Photo {
   constructor({ id, name, size, bits, objects }) {
     Object.assign(this, { id, name, size, bits });
-    this.edit = { size, objects, points: [], caption: null, preset: null, saturation: 1, strength: 1 };
+    this.edit = { ...EMPTY, size, objects };
     this.past = [];
     this.future = [];
     this.selected = null; // number of an object
     this.words = {}; // {number of an object: words of the caption}
+    this.heard = ''; // what is told of the caption
+    this.map = null; // ClassMap, where it is shown
     this.gray = this.picture = null; // ImageBitmap of the preview
     this.fullGray = this.fullPicture = null; // and of the photo's own size, where the view needs them
+  }
+
+  /** Replaces one of the bitmaps; the old one's memory is free at once. */
+  put(name, bitmap) {
+    this[name]?.close();
+    this[name] = bitmap;
   }
 
   get height() {
@@ -56,20 +67,25 @@ export class Photo {
   }
 
   #become(edit) {
+    if (edit.caption !== this.edit.caption || edit.objects.length !== this.edit.objects.length) {
+      this.words = {};
+      this.heard = '';
+    }
     this.edit = edit;
     if (this.selected !== null && this.selected >= edit.objects.length) this.selected = null;
-    this.fullPicture = null;
+    this.put('fullPicture', null);
   }
 }
 
 /** A file of edits, as the command line takes it. */
 export function toFile(photos, labels) {
-  const entries = photos.map((photo) => [photo.name, clean(photo.edit)]);
+  const entries = photos.map((photo) => [photo.name, said(photo.edit)]);
   return JSON.stringify({ edits: 1, photos: Object.fromEntries(entries), labels }, null, 1) + '\n';
 }
 
-function clean(edit) {
-  return Object.fromEntries(Object.entries(edit).filter(([, value]) => value !== null));
+/** Without what is left open. */
+function said(entry) {
+  return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== null));
 }
 
 /** What a file of edits says of a photo; null where it says nothing. */
@@ -80,15 +96,14 @@ export function fromFile(content, photo) {
   if (Math.abs(photo.width / width / (photo.height / height) - 1) > 0.02) {
     throw new Error(`${photo.name} has another shape than the photo of its edit`);
   }
-  return { ...photo.edit, ...scaled(entry, photo.width / width), size: photo.size };
-}
-
-function scaled(entry, factor) {
-  if (factor === 1) return entry;
-  const times = (values) => values.map((value) => value * factor);
-  return {
-    ...entry,
-    objects: entry.objects?.map((each) => ({ ...each, box: times(each.box), outline: each.outline?.map((p) => p.map(times)) })),
-    points: entry.points?.map((each) => ({ ...each, point: times(each.point), radius: (each.radius ?? 2) * factor })),
-  };
+  const times = (values) => values.map((value) => (value * photo.width) / width);
+  const objects = entry.objects?.map((each) => {
+    const object = { ...EMPTY_OBJECT, ...said(each) };
+    return { ...object, box: times(object.box), outline: object.outline.map((polygon) => polygon.map(times)) };
+  });
+  const points = entry.points?.map((each) => {
+    const point = { ...EMPTY_POINT, ...said(each) };
+    return { ...point, point: times(point.point), radius: point.radius * (photo.width / width) };
+  });
+  return { ...EMPTY, ...said(entry), size: photo.size, objects: objects ?? photo.edit.objects, points: points ?? [] };
 }

@@ -1,4 +1,4 @@
-// The canvas: the photo before and after, its objects and points, and what mouse, touch and pen do to them.
+// The canvas: the photo before and after, its objects, points and map, and what mouse, touch and pen do to them.
 // Photo coordinates are x, y in pixels of the whole photo; view coordinates are CSS pixels of the canvas.
 
 import { css } from './colors.js';
@@ -7,12 +7,15 @@ const NEAR = 12; // CSS pixels
 const CLICK = 5;
 const MOST_SCALE = 16;
 const MARK = '#ffb454';
+const ON_MAP = ['brush', 'fill', 'pick'];
+const CLICKED = { point: 'addpoint', brush: 'dab', fill: 'fill', pick: 'pick' };
 
 export class View extends EventTarget {
   tool = 'select';
   outlines = true;
   split = 0; // where after begins, as a share of the visible photo
-  pointColor = '#4a7fb5';
+  mapOpacity = 0.5;
+  brushSize = 5; // across, in hundredths of the photo's longer side
 
   constructor(canvas) {
     super();
@@ -21,18 +24,22 @@ export class View extends EventTarget {
     this.photo = null;
     this.scale = 1;
     this.x = this.y = 0;
+    this.fitted = true; // whether all of the photo is shown, also when the canvas changes its size
+    this.hover = null;
     this.pointers = new Map();
     this.drag = null;
     new ResizeObserver(() => this.#resize()).observe(canvas);
     canvas.addEventListener('pointerdown', (event) => this.#down(event));
     canvas.addEventListener('pointermove', (event) => this.#move(event));
     for (const name of ['pointerup', 'pointercancel']) canvas.addEventListener(name, (event) => this.#up(event));
+    canvas.addEventListener('pointerleave', () => this.#hovers(null));
     canvas.addEventListener('wheel', (event) => this.#wheel(event), { passive: false });
     canvas.addEventListener('contextmenu', (event) => this.#menu(event));
   }
 
   show(photo) {
     this.photo = photo;
+    this.fitted = true;
     this.fit();
   }
 
@@ -42,7 +49,7 @@ export class View extends EventTarget {
     this.scale = Math.min(width / this.photo.width, height / this.photo.height, 4);
     this.x = (width - this.photo.width * this.scale) / 2;
     this.y = (height - this.photo.height * this.scale) / 2;
-    this.#moved();
+    this.#moved(true);
   }
 
   /** Zooms so that one pixel of the photo has `scale` CSS pixels and what is at (x, y) of the view stays there. */
@@ -61,6 +68,16 @@ export class View extends EventTarget {
     return this.scale * devicePixelRatio;
   }
 
+  /** Whether what is done now is done to the map, which is then shown. */
+  get onMap() {
+    return ON_MAP.includes(this.tool);
+  }
+
+  /** Of the brush, in pixels of the photo. */
+  get radius() {
+    return (this.brushSize / 200) * Math.max(this.photo.width, this.photo.height);
+  }
+
   draw() {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
@@ -73,16 +90,22 @@ export class View extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  #moved() {
+  #moved(fitted = false) {
+    this.fitted = fitted;
     this.draw();
     this.#emit('moved');
+  }
+
+  #hovers(view) {
+    this.hover = view;
+    if (this.tool === 'brush') this.draw();
   }
 
   #resize() {
     const { canvas } = this;
     canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
     canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
-    this.fit();
+    if (this.fitted) this.fit();
     this.draw();
   }
 
@@ -114,9 +137,16 @@ export class View extends EventTarget {
       context.drawImage(after, 0, 0, photo.width, photo.height);
       context.restore();
     }
+    if (this.onMap && photo.map) {
+      context.globalAlpha = this.mapOpacity;
+      context.imageSmoothingEnabled = false;
+      context.drawImage(photo.map.canvas, 0, 0, photo.width, photo.height);
+      context.globalAlpha = 1;
+    }
     if (this.outlines) photo.edit.objects.forEach((each, number) => this.#paintObject(each, number));
     photo.edit.points.forEach((each) => this.#paintPoint(each));
     if (this.drag?.box) this.#paintBox(this.drag.box, true);
+    if (this.hover && this.tool === 'brush') this.#paintBrush();
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (after) this.#paintLine();
   }
@@ -176,6 +206,17 @@ export class View extends EventTarget {
     for (const [x, y] of cornersOf(box)) context.fillRect(x - half, y - half, 2 * half, 2 * half);
   }
 
+  #paintBrush() {
+    const { context } = this;
+    context.beginPath();
+    context.arc(...this.#inPhoto(this.hover), this.radius, 0, 2 * Math.PI);
+    for (const [color, width] of [['#000', 3], ['#fff', 1.5]]) {
+      context.strokeStyle = color;
+      context.lineWidth = width / this.scale;
+      context.stroke();
+    }
+  }
+
   #paintPoint({ point: [x, y], color, radius }) {
     const { context } = this;
     context.beginPath();
@@ -196,6 +237,10 @@ export class View extends EventTarget {
 
   #inPhoto([x, y]) {
     return [(x - this.x) / this.scale, (y - this.y) / this.scale];
+  }
+
+  #isInside([x, y]) {
+    return x >= 0 && y >= 0 && x < this.photo.width && y < this.photo.height;
   }
 
   #pointAt([x, y]) {
@@ -231,28 +276,28 @@ export class View extends EventTarget {
     const view = this.#inView(event);
     this.pointers.set(event.pointerId, view);
     if (this.pointers.size === 2) {
+      if (this.drag) this.#end(this.drag, false);
       this.drag = { kind: 'pinch', ...this.#spread() };
-      return;
+    } else if (event.button <= 1) {
+      // The middle button pans whatever the tool is.
+      const begun = event.button ? { kind: 'pan', moved: true } : this.#begin(view, event);
+      this.drag = { start: view, at: view, ...begun };
     }
-    if (event.button !== 0) return;
-    this.drag = { start: view, at: view, ...this.#begin(view, event) };
   }
 
   #begin(view, event) {
     const at = this.#inPhoto(view);
     const corner = this.#cornerAt(at);
     if (this.tool === 'select' && corner >= 0) return { kind: 'corner', corner };
-    if (this.photo.picture && Math.abs(view[0] - this.#line) <= NEAR) return { kind: 'split' };
+    if (this.tool === 'brush') return this.#isInside(at) ? { kind: 'brush', last: at } : { kind: 'pan' };
+    if (!this.onMap && this.photo.picture && Math.abs(view[0] - this.#line) <= NEAR) return { kind: 'split' };
     if (this.tool === 'box') return { kind: 'box', box: [...at, ...at] };
     if (this.tool === 'point') {
       const number = this.#pointAt(at);
-      if (number >= 0) return { kind: 'point', number, fresh: true };
-      if (at[0] < 0 || at[1] < 0 || at[0] >= this.photo.width || at[1] >= this.photo.height) return { kind: 'pan' };
-      this.#emit('addpoint', { point: at });
-      return { kind: 'point', number: this.photo.edit.points.length - 1, fresh: false };
+      return number >= 0 ? { kind: 'point', number } : { kind: 'pan' };
     }
     const mouse = event.pointerType !== 'touch';
-    const inside = mouse && this.photo.selected !== null && this.#objectAt(at) === this.photo.selected;
+    const inside = this.tool === 'select' && mouse && this.photo.selected !== null && this.#objectAt(at) === this.photo.selected;
     return inside ? { kind: 'object', last: at } : { kind: 'pan' };
   }
 
@@ -262,6 +307,7 @@ export class View extends EventTarget {
   }
 
   #move(event) {
+    this.#hovers(this.#inView(event));
     if (!this.pointers.has(event.pointerId) || !this.drag) return;
     const view = this.#inView(event);
     this.pointers.set(event.pointerId, view);
@@ -297,8 +343,11 @@ export class View extends EventTarget {
     } else if (drag.kind === 'box') {
       drag.box = drag.box.with(2, at[0]).with(3, at[1]);
     } else if (drag.kind === 'point') {
-      this.#emit('movepoint', { number: drag.number, point: at, first: first && drag.fresh });
-    } else {
+      this.#emit('movepoint', { number: drag.number, point: at, first });
+    } else if (drag.kind === 'brush') {
+      this.#emit('brush', { from: drag.last, to: at });
+      drag.last = at;
+    } else if (this.photo.object) {
       this.#emit('reshape', { box: this.#reshaped(drag, at), first, move: drag.kind === 'object' });
     }
   }
@@ -319,17 +368,28 @@ export class View extends EventTarget {
     this.pointers.delete(event.pointerId);
     const { drag } = this;
     this.drag = null;
-    if (!drag || drag.kind === 'pinch' || event.type === 'pointercancel') return;
-    if (!drag.moved && ['pan', 'object'].includes(drag.kind)) {
-      this.#emit('select', { number: this.#objectAt(this.#inPhoto(drag.start)) });
-    } else if (drag.kind === 'box' && drag.moved) {
-      this.#emit('addbox', { box: sorted(drag.box) });
-    } else if (drag.begun && ['corner', 'object'].includes(drag.kind)) {
-      this.#emit('reshaped', { box: sorted(this.photo.object.box), move: drag.kind === 'object' });
-    } else if (drag.begun && drag.kind === 'point') {
-      this.#emit('movedpoint');
-    }
+    if (drag) this.#end(drag, event.type === 'pointerup');
     this.draw();
+  }
+
+  /** What a drag has changed is kept, also where a second finger or the system ends it; nothing new comes of that. */
+  #end(drag, wanted) {
+    if (['corner', 'object'].includes(drag.kind) && drag.begun && this.photo.object) {
+      this.#emit('reshaped', { box: sorted(this.photo.object.box), move: drag.kind === 'object' });
+    } else if (drag.kind === 'point' && drag.begun) {
+      this.#emit('movedpoint');
+    } else if (drag.kind === 'brush' && drag.begun) {
+      this.#emit('brushed');
+    } else if (drag.kind === 'box' && drag.begun && wanted) {
+      this.#emit('addbox', { box: sorted(drag.box) });
+    } else if (['pan', 'object', 'brush'].includes(drag.kind) && !drag.moved && wanted) {
+      this.#click(this.#inPhoto(drag.start));
+    }
+  }
+
+  #click(point) {
+    if (this.tool === 'select') this.#emit('select', { number: this.#objectAt(point) });
+    else if (this.#isInside(point)) this.#emit(CLICKED[this.tool], { point });
   }
 
   #wheel(event) {
@@ -339,6 +399,7 @@ export class View extends EventTarget {
     const factor = Math.exp(-event.deltaY * (event.deltaMode ? 0.03 : 0.0015));
     const number = this.tool === 'point' ? this.#pointAt(this.#inPhoto(view)) : -1;
     if (number >= 0) this.#emit('sizepoint', { number, factor });
+    else if (this.tool === 'brush' && !event.ctrlKey) this.#emit('sizebrush', { factor });
     else this.zoom(this.scale * factor, ...view);
   }
 
