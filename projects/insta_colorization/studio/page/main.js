@@ -87,11 +87,9 @@ async function choose(photo) {
   current = photo;
   element('toolbar').hidden = element('panel').hidden = element('comparing').hidden = !photo;
   element('empty').hidden = Boolean(photo);
-  element('album').hidden = !photos.length;
   view.show(photo);
   drawAlbum();
   drawPanel();
-  view.draw();
   if (!photo) return;
   showMap();
   if (!photo.picture) await refresh(photo);
@@ -139,6 +137,7 @@ async function fetchFull(photo) {
     photo.fullGray ??= await createImageBitmap(await api.gray(photo.id, 'full'));
     const picture = await createImageBitmap(await api.colorize(photo.id, edit, 'full', signal));
     if (photo.edit === edit) photo.put('fullPicture', picture);
+    else picture.close();
     view.draw();
   }, 'fetching the full size …');
   if (photo.fetching === edit) photo.fetching = null;
@@ -614,6 +613,4 @@ await working(async () => {
   for (const each of tools) if (MAP_TOOLS.includes(each.dataset.tool)) each.hidden = !about.map_classes.length;
   palette = new Palette(about.map_classes);
   if (about.map_classes.length) drawClasses();
-  const formats = ['png', 'jpg', 'tif', 'webp'];
-  element('format').replaceChildren(...formats.map((format) => make('option', { textContent: format })));
 });

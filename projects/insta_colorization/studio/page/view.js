@@ -41,6 +41,7 @@ export class View extends EventTarget {
     this.photo = photo;
     this.fitted = true;
     this.fit();
+    this.draw();
   }
 
   fit() {
