@@ -124,7 +124,8 @@ export class View extends EventTarget {
     const gray = photo?.fullGray ?? photo?.gray;
     if (!gray) return;
     const ratio = devicePixelRatio;
-    context.setTransform(this.density, 0, 0, this.density, this.x * ratio, this.y * ratio);
+    // Whole pixels of the screen, so that nothing is blurred at 1:1.
+    context.setTransform(this.density, 0, 0, this.density, Math.round(this.x * ratio), Math.round(this.y * ratio));
     context.imageSmoothingEnabled = this.density < 3;
     context.imageSmoothingQuality = 'high';
     const after = photo.fullPicture ?? photo.picture;
