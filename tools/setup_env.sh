@@ -7,7 +7,7 @@ SELF=tools/setup_env.sh
 VENV=.venv
 CORE=$VENV/core
 CONSTRAINTS=requirements/constraints.txt
-REQUIREMENTS=(runtime detectors metrics training zoo studio c2pa tests lint docs)
+REQUIREMENTS=(runtime detectors metrics training zoo studio c2pa cluster tests lint docs)
 
 usage() {
   cat <<END

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CARD = 'projects/insta_colorization/weights/README.md'
 DOCS = [path for path in sorted((ROOT / 'docs').rglob('*.md')) if not {'api', '_build'} & set(path.parts)]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / CARD, *DOCS]
-LANGUAGES = {'python', 'sh', 'text', 'bibtex', '{toctree}'}
+LANGUAGES = {'python', 'sh', 'text', 'bibtex', 'yaml', '{toctree}'}
 FENCE = re.compile(r'^( *)```(.*)\n((?:.*\n)*?)\1```$', re.MULTILINE)
 
 # What a command has in it -> why it is parsed, but not run.
@@ -35,6 +35,7 @@ ONLY_PARSED = {
     'mmdet': 'weights of mmdet',
     'mask-rcnn_r50': 'weights of mmdet',
     'my_config.py': 'weights of mmdet',
+    'colorize_archive.py': 'starts Ray; test_archives.py',
     'tools/serve.py': 'serves until it is stopped; test_studio.py',
     'edits.json': 'what the studio saves; test_edits.py',
     'c2pa': 'a certificate; test_marking.py and test_verify_marks.py',
@@ -61,6 +62,7 @@ NOT_RUN = {
     'make': 'builds the environment, and runs these tests',
     '.venv/bin/python': 'installs a package',
     'pip': 'installs packages',
+    **dict.fromkeys(['ray', 'kubectl', 'export'], 'needs a cluster'),
     '/usr/bin/time': 'measures this machine',
     'pytest': 'is a test',
     'tools/dist_detect.sh': 'starts processes; test_detecting.py',

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image
 
 from insta_colorization.fileio.download import download
 from insta_colorization.fileio.files import files_below, identity_of
+from insta_colorization.fileio.stores import StoredFile
 from insta_colorization.imaging.maps import MAP_SUFFIX
 from insta_colorization.imaging.photo import (
     READABLE_SUFFIXES,
@@ -55,12 +56,12 @@ class Job:
     """One photo to colour.
 
     Attributes:
-        source: its file, a page of it, its URL, its bytes or its pixels, for `load`.
+        source: its file, here or in a store, a page of it, its URL, its bytes or its pixels, for `load`.
         target: the file to write, or None.
         name: what messages and records call it.
     """
 
-    source: Picture | Path | Page | str
+    source: Picture | Path | Page | StoredFile | str
     target: Path | None
     name: str
 
@@ -70,15 +71,17 @@ class Job:
         return _file_of(self.source)
 
 
-def load(source: Source, max_pixels: int = InputOptions.max_pixels) -> Photo:
-    """Reads a photo from a URL or from what `as_photo` takes; raises as that does.
+def load(source: Source | StoredFile, max_pixels: int = InputOptions.max_pixels) -> Photo:
+    """Reads a photo from a URL, a store or what `as_photo` takes; raises as that does.
 
     Args:
         source: the photo.
         max_pixels: how many pixels a file may have, see `read_photo`.
     """
     if isinstance(source, str) and _is_url(source):
-        return decode_photo(_download(source), _without_password(source), max_pixels)
+        return decode_photo(_download(source), without_password(source), max_pixels)
+    if isinstance(source, StoredFile):
+        return decode_photo(source.read(), without_password(source.address), max_pixels)
     return as_photo(source, max_pixels)
 
 
@@ -151,7 +154,9 @@ def _pages_of(photo: _Found, pages: str) -> list[_Found]:
     ]
 
 
-def _file_of(source: Picture | Path | Page | str) -> Path | None:
+def _file_of(source: Picture | Path | Page | StoredFile | str) -> Path | None:
+    if isinstance(source, StoredFile):
+        return source.path
     return source.file if isinstance(source, Page) else source if isinstance(source, Path) else None
 
 
@@ -188,10 +193,10 @@ def _find(item: object, index: int, recursive: bool, results: Path | None) -> It
     if not text:
         raise ValueError("an input must be a path, a pattern or a URL, but got ''")
     if _is_url(text):
-        yield _Found(text, _without_password(text), Path(_name_of_url(text)))
+        yield _Found(text, without_password(text), Path(name_of_url(text)))
         return
     if '://' in text and not os.path.exists(text):
-        raise ValueError(f'{_without_password(text)} is no address that is read: only {" and ".join(URL_SCHEMES)} are')
+        raise ValueError(f'{without_password(text)} is no address that is read: only {" and ".join(URL_SCHEMES)} are')
     for photo, relative in _expand(Path(os.path.expanduser(text)), recursive, results):
         yield _Found(photo, str(photo), relative)
 
@@ -200,12 +205,12 @@ def _is_url(text: str) -> bool:
     return text.lower().startswith(URL_SCHEMES)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """What messages and records call an address: they must not tell who may read it."""
     return re.sub(r'(?<=://)[^/?#]*@', '', url)
 
 
-def _name_of_url(url: str) -> str:
+def name_of_url(url: str) -> str:
     """The last part of an address, where it can be the name of a file that gets suffixes."""
     name = Path(unquote(urlsplit(url).path)).name
     unusable = name in ('', '..') or '\0' in name or len(os.fsencode(name)) > _LONGEST_NAME
@@ -258,20 +263,13 @@ def _photos_in(folder: Path, recursive: bool, results: Path | None) -> list[Path
 
 
 def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
-    def named(name: Path, stem: str) -> Path:
-        own = name.suffix.lower() if name.suffix.lower() in WRITABLE_SUFFIXES else DEFAULT_SUFFIX
-        return name.with_name(stem + (own if suffix == OWN_SUFFIX else suffix))
-
-    plain = [named(name, _shortened(name.stem)) for name in names]
+    plain = [result_name(name, suffix) for name in names]
     shared = {target for target, count in Counter(plain).items() if count > 1}
     targets: list[Path] = []
     taken = set(plain) - shared
     for name, target in zip(names, plain, strict=True):
         if target in shared:
-            stem = '_'.join(filter(None, (_shortened(name.stem), name.suffix[1:].lower())))
-            target, number = named(name, stem), 2
-            while target in taken:
-                target, number = named(name, f'{stem}-{number}'), number + 1
+            target = name_apart(name, suffix, taken)
             taken.add(target)
         targets.append(target)
     return targets
@@ -282,6 +280,21 @@ def _shortened(stem: str) -> str:
     while len(os.fsencode(stem)) > _LONGEST_NAME:
         stem = stem[:-1]
     return stem
+
+
+def result_name(name: Path, suffix: str, stem: str | None = None) -> Path:
+    """The name of a photo's result, with its own stem if none is given; `suffix` is as `checked_suffix` has it."""
+    own = name.suffix.lower() if name.suffix.lower() in WRITABLE_SUFFIXES else DEFAULT_SUFFIX
+    return name.with_name((_shortened(name.stem) if stem is None else stem) + (own if suffix == OWN_SUFFIX else suffix))
+
+
+def name_apart(name: Path, suffix: str, taken: Container[Path]) -> Path:
+    """The name of a result that would share its own with others, see `plan`; those that are `taken` are passed over."""
+    stem = '_'.join(filter(None, (_shortened(name.stem), name.suffix[1:].lower())))
+    target, number = result_name(name, suffix, stem), 2
+    while target in taken:
+        target, number = result_name(name, suffix, f'{stem}-{number}'), number + 1
+    return target
 
 
 def _require_other_files(photos: Sequence[_Found], targets: Sequence[Path]) -> None:
@@ -299,4 +312,4 @@ def _download(url: str) -> bytes:
     try:
         return b''.join(download(url, _TIMEOUT_SECONDS, _MAX_BYTES, _MAX_SECONDS))
     except OSError as error:
-        raise ImageReadError(f'cannot read {_without_password(url)}: {error}') from error
+        raise ImageReadError(f'cannot read {without_password(url)}: {error}') from error

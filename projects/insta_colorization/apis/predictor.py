@@ -23,6 +23,7 @@ from insta_colorization.colorspace import AB_RANGE, BinSet, in_srgb, lab_to_rgb,
 from insta_colorization.detectors import InstanceDetector, build_detector
 from insta_colorization.detectors.selection import select
 from insta_colorization.fileio.hints import Wish, names_objects, place_hints
+from insta_colorization.fileio.stores import StoredFile
 from insta_colorization.imaging.following import follow_hints
 from insta_colorization.imaging.marks import Change, marked
 from insta_colorization.imaging.photo import Photo, Source
@@ -482,7 +483,7 @@ class Predictor:
         self.check(request)
         return request
 
-    def read(self, photo: Source, name: str | None = None) -> Photo:
+    def read(self, photo: Source | StoredFile, name: str | None = None) -> Photo:
         """Reads a photo and says, once, that colours are not used.
 
         Raises:
@@ -655,7 +656,7 @@ def places(instances: Instances) -> Iterator[tuple[Box, np.ndarray]]:
         yield (x0, y0, x1, y1), mask
 
 
-def _name(photo: Source) -> str:
+def _name(photo: Source | StoredFile) -> str:
     """What messages and records call a photo."""
     named = photo.path if isinstance(photo, Photo) else photo
     return str(named) if isinstance(named, str | os.PathLike) else 'photo'

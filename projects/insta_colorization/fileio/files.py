@@ -4,11 +4,12 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,10 +81,36 @@ def sweep(folder: Path) -> None:
     for part in folder.glob('.*.tmp'):
         if not _TEMPORARY.fullmatch(part.name):
             continue
-        with suppress(OSError), open_regular(part) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), _locked(part):
             if time.time() - part.stat().st_mtime > _SECONDS_TO_LOCK:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder in another one, for files on their way to their names there; what a kill leaves is swept.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = parent / f'.{uuid.uuid4().hex}.tmp'
+    make_folder(folder)
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Within it a file or folder that this process writes is not swept; raises `OSError` if another one writes it."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def files_below(folder: Path, recursive: bool = True) -> Iterator[Path]:

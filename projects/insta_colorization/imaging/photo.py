@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Source = Union[str, os.PathLike[str], bytes, np.ndarray, 'Image.Image', 'Page', 'Photo']
 
+# How much of a file's head and tail tells whether it is whole.
+ENDS = 12
 _COLOUR_SPREAD = 0.02
 # Synology, QNAP, zip files of a Mac, Windows.
 _SERVICE_FOLDERS = {'@eadir', '#recycle', '@recycle', '@recently-snapshot', '__macosx', '$recycle.bin', 'lost+found'}
@@ -309,21 +311,29 @@ def require_end(path: Path) -> None:
     """
     size = path.stat().st_size
     with path.open('rb') as file:
-        head = file.read(12)
-        file.seek(max(0, size - 12))
+        head = file.read(ENDS)
+        file.seek(max(0, size - ENDS))
         tail = file.read()
-    if head.startswith(b'\x89PNG'):
-        whole = tail.startswith(bytes(4) + b'IEND')
-    elif head.startswith(b'\xff\xd8'):
-        whole = tail.endswith(b'\xff\xd9')
-    elif head.startswith(b'RIFF'):
-        whole = int.from_bytes(head[4:8], 'little') + 8 <= size
-    elif head.startswith(b'II*\0'):  # the first directory is written last
-        whole = int.from_bytes(head[4:8], 'little') < size
-    else:
-        return  # not written here
-    if not whole:
+    if not is_whole(size, head, tail):
         raise ValueError(f'{path} exists, but is cut short; delete it, or overwrite it')
+
+
+def is_whole(size: int, head: bytes, tail: bytes) -> bool:
+    """Whether a file ends as its format says; one of a format that is not written here does.
+
+    Args:
+        size: how many bytes it has.
+        head: its first `ENDS` bytes.
+        tail: its last `ENDS` bytes.
+    """
+    if head.startswith(b'\x89PNG'):
+        return tail.startswith(bytes(4) + b'IEND')
+    if head.startswith(b'\xff\xd8'):
+        return tail.endswith(b'\xff\xd9')
+    if head.startswith(b'RIFF'):
+        return int.from_bytes(head[4:8], 'little') + 8 <= size
+    # The first directory of a TIFF is written last.
+    return not head.startswith(b'II*\0') or int.from_bytes(head[4:8], 'little') < size
 
 
 def _is_colour(pixels: np.ndarray) -> bool:

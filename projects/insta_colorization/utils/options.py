@@ -206,3 +206,38 @@ class ResultOptions(MarkOptions):
             raise ValueError(f'quality must lie in 1..100, but got {self.quality}')
         if self.pages not in ('first', 'all') and not (self.pages.isdecimal() and int(self.pages)):
             raise ValueError(f"pages must be 'first', 'all' or a number from 1, but got {self.pages!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveOptions:
+    """On which machines an archive is coloured, by how many workers at once.
+
+    Attributes:
+        address: 'local' starts Ray on this machine, 'auto' joins the cluster that this machine belongs to, 'ray://...'
+            sends the whole run to another one.
+        actors: how many workers there are at most; None for as many as the cluster has room for.
+        cpus: processors of a worker.
+        gpus: GPUs of a worker; several can share one.
+        chunk: photos that a worker takes at a time; None for a thousandth of all, 16 to 1024, in whole batches.
+
+    Raises:
+        ValueError: a value is unknown or out of range.
+    """
+
+    address: str = option('local', 'local, auto for the cluster of this machine, or ray://HOST:PORT')
+    actors: int | None = option(None, 'workers at most', none='as many as there is room for', metavar='N')
+    cpus: float = option(1.0, 'processors of a worker', metavar='N')
+    gpus: float = option(0.0, 'GPUs of a worker; 0.5 lets two share one', metavar='N')
+    chunk: int | None = option(None, 'photos that a worker takes at a time', none='a thousandth of all', metavar='N')
+
+    def __post_init__(self) -> None:
+        if self.address not in ('local', 'auto') and not self.address.startswith('ray://'):
+            raise ValueError(f'address must be local, auto or ray://HOST:PORT, but got {self.address!r}')
+        for name in ('actors', 'chunk'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f'{name} must be at least 1, but got {value}')
+        if not 0 < self.cpus < math.inf:
+            raise ValueError(f'cpus must be above 0 and finite, but got {self.cpus}')
+        if not 0 <= self.gpus < math.inf:
+            raise ValueError(f'gpus must be at least 0 and finite, but got {self.gpus}')

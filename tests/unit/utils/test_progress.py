@@ -21,8 +21,8 @@ def test_without_a_terminal_a_line_a_minute(clock, capsys):
 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 8
-    assert lines[0] == '60 of 500 photos, about 7 min left'
-    assert lines[-1] == '480 of 500 photos, about 0 min left'
+    assert lines[0] == '60 of 500 photos, 1.0 a second, about 7 min left'
+    assert lines[-1] == '480 of 500 photos, 1.0 a second, about 0 min left'
 
 
 def test_before_the_first_photo_nobody_knows_how_long_it_takes(clock, capsys):

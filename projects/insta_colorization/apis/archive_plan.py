@@ -1,0 +1,255 @@
+"""Which photos of an archive are coloured and what their results are called: a table on disk, for millions of them."""
+
+import csv
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Self, TextIO
+
+from insta_colorization.fileio.stores import Folder, open_text, scheme_of
+from insta_colorization.imaging.photo import is_photo_name
+
+from .jobs import name_apart, name_of_url, result_name, without_password
+
+# The column of a CSV and the key of a line of JSON that has the photo.
+COLUMN = 'path'
+MANIFESTS = ('.txt', '.jsonl', '.csv')
+
+
+class Planned(NamedTuple):
+    """A photo to colour: its number from 1, its path or address, and its result's name below the target."""
+
+    number: int
+    source: str
+    name: str
+
+
+class Refused(NamedTuple):
+    """A photo that has no result: what it is called, the kind of failure, and a sentence."""
+
+    photo: str
+    kind: str
+    reason: str
+
+
+class _Entry(NamedTuple):
+    """A photo before its result has a name; the key orders them."""
+
+    key: bytes | int
+    source: str
+    name: str
+
+
+def read_manifest(address: str) -> Iterator[str]:
+    """The photos that a manifest names, line after line, so that it may be longer than memory.
+
+    Args:
+        address: path or address of a text file with a path a line, a `.jsonl` with texts or objects that have a `path`,
+            or a `.csv` with a column of this name.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, or a line of it is none.
+    """
+    suffix = Path(address).suffix.lower()
+    if suffix not in MANIFESTS:
+        raise ValueError(f'a manifest must be a file of {", ".join(MANIFESTS)}, but got {address}')
+    with open_text(address) as file:
+        try:
+            if suffix == '.txt':
+                yield from (line for text in file if (line := text.rstrip('\r\n')))
+            else:
+                yield from _json_lines(file, address) if suffix == '.jsonl' else _csv_column(file, address)
+        except csv.Error as error:
+            raise ValueError(f'{address} is no CSV: {error}') from error
+
+
+def _json_lines(file: TextIO, address: str) -> Iterator[str]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except (RecursionError, ValueError) as error:
+            raise ValueError(f'line {number} of {address} is not JSON: {error}') from error
+        path = found.get(COLUMN) if isinstance(found, dict) else found
+        if not isinstance(path, str) or not path:
+            raise ValueError(f'line {number} of {address} has no {COLUMN!r} that is a text: {line.strip()[:80]}')
+        yield path
+
+
+def _csv_column(file: TextIO, address: str) -> Iterator[str]:
+    rows = csv.DictReader(file)
+    if COLUMN not in (rows.fieldnames or ()):
+        raise ValueError(f'{address} must have a column {COLUMN!r}, but has {", ".join(rows.fieldnames or ["none"])}')
+    for row in rows:
+        if not row[COLUMN]:
+            raise ValueError(f'line {rows.line_num} of {address} has no {COLUMN!r}')
+        yield row[COLUMN]
+
+
+class Plan:
+    """The photos of a run in a SQLite file, in order, each with a result's name of its own.
+
+    The names and, without a manifest, the order are those that `jobs.plan` gives a folder.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = sqlite3.connect(path, check_same_thread=False)
+
+    @classmethod
+    def make(cls, path: Path, source: Folder, target: Folder, suffix: str, manifest: str | None = None) -> Self:
+        """Lists the photos and names their results.
+
+        Args:
+            path: file to make.
+            source: the folder whose photos are meant, or that relative entries of the manifest are relative to.
+            target: the folder of the results; what lies in it is no photo.
+            suffix: of the results, as `checked_suffix` has it.
+            manifest: see `read_manifest`; None for all photos below the source.
+
+        Raises:
+            OSError: the source cannot be listed or the manifest not be read.
+            ValueError: there is no photo, or the manifest is none.
+        """
+        plan = cls(path)
+        database = plan._database
+        # The file is made anew by every run.
+        database.executescript("""
+            PRAGMA journal_mode = OFF;
+            PRAGMA synchronous = OFF;
+            CREATE TABLE found (key, source BLOB, name BLOB, result BLOB);
+            CREATE TABLE refused (photo TEXT, kind TEXT, reason TEXT);
+            CREATE TABLE photos (number INTEGER PRIMARY KEY, source BLOB, name BLOB, result BLOB, shared INTEGER);
+        """)
+        entries = _listed(source, target) if manifest is None else plan._named(source, target, manifest)
+        rows = (
+            (key, os.fsencode(source), os.fsencode(name), os.fsencode(result_name(Path(name), suffix)))
+            for key, source, name in entries
+        )
+        database.executemany('INSERT INTO found VALUES (?, ?, ?, ?)', rows)
+        plan._number()
+        plan._name_apart(suffix)
+        database.commit()
+        if not len(plan) + plan.num_refused:
+            raise ValueError(f'{source.address if manifest is None else manifest} names no photo')
+        return plan
+
+    def _named(self, source: Folder, target: Folder, manifest: str) -> Iterator[_Entry]:
+        """The entries of a manifest; those that are no photo of the source are refused."""
+        for number, line in enumerate(read_manifest(manifest), start=1):
+            address = source.join(line)
+            if _lies_in(target, address):
+                self._refuse(address, 'inside-target', f'{without_password(address)} lies among the results')
+            else:
+                yield _Entry(number, address, source.name_of(address) or name_of_url(address))
+
+    def _refuse(self, photo: str, kind: str, reason: str) -> None:
+        told = (text.encode('utf-8', 'backslashreplace').decode() for text in (without_password(photo), kind, reason))
+        self._database.execute('INSERT INTO refused VALUES (?, ?, ?)', tuple(told))
+
+    def _number(self) -> None:
+        """Puts the photos in order; one that is named again is refused."""
+        self._database.executescript("""
+            CREATE INDEX by_source ON found (source, key);
+            INSERT INTO photos (source, name, result, shared)
+                SELECT source, name, result, 0 FROM found AS one
+                WHERE NOT EXISTS (SELECT 1 FROM found WHERE source = one.source AND key < one.key) ORDER BY key;
+            CREATE INDEX by_result ON photos (result);
+        """)
+        again = self._database.execute(
+            'SELECT source FROM found AS one '
+            'WHERE EXISTS (SELECT 1 FROM found WHERE source = one.source AND key < one.key) ORDER BY key'
+        )
+        for (source,) in again:
+            name = os.fsdecode(source)
+            self._refuse(name, 'duplicate', f'{without_password(name)} was named before')
+        self._database.execute('DROP TABLE found')
+
+    def _name_apart(self, suffix: str) -> None:
+        """Gives photos whose results would share a name names of their own."""
+        database = self._database
+        database.execute(
+            'UPDATE photos SET shared = 1 '
+            'WHERE result IN (SELECT result FROM photos GROUP BY result HAVING COUNT(*) > 1)'
+        )
+        taken = _Taken(database)
+        for number, name in database.execute('SELECT number, name FROM photos WHERE shared ORDER BY number'):
+            apart = os.fsencode(name_apart(Path(os.fsdecode(name)), suffix, taken))
+            database.execute('UPDATE photos SET result = ?, shared = 2 WHERE number = ?', (apart, number))
+
+    def __len__(self) -> int:
+        return self._database.execute('SELECT COUNT(*) FROM photos').fetchone()[0]
+
+    @property
+    def num_refused(self) -> int:
+        """How many entries have no result in any case."""
+        return self._database.execute('SELECT COUNT(*) FROM refused').fetchone()[0]
+
+    def refused(self) -> Iterator[Refused]:
+        """The entries that have no result in any case."""
+        return (Refused(*row) for row in self._database.execute('SELECT * FROM refused'))
+
+    def chunk(self, index: int, size: int) -> list[Planned]:
+        """The photos of the chunk of a number, from 0, of chunks of `size`."""
+        rows = self._database.execute(
+            'SELECT number, source, result FROM photos WHERE number > ? AND number <= ?',
+            (index * size, (index + 1) * size),
+        )
+        return [Planned(number, os.fsdecode(source), os.fsdecode(name)) for number, source, name in rows]
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+
+class _Taken:
+    """The names that results have already: all those that are not shared, and those that were given since."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __contains__(self, name: object) -> bool:
+        query = 'SELECT 1 FROM photos WHERE result = ? AND shared != 1 LIMIT 1'
+        return self._database.execute(query, (os.fsencode(str(name)),)).fetchone() is not None
+
+
+def _listed(source: Folder, target: Folder) -> Iterator[_Entry]:
+    """The photos below a folder but not in the target, each with what sorts `frame10` behind `frame9`."""
+    for name in source.names():
+        if is_photo_name(Path(name)):
+            address = source.file(name).address
+            if not _lies_in(target, address):
+                yield _Entry(natural_text(address), address, name)
+
+
+def natural_text(text: str) -> bytes:
+    """A text whose bytes sort as `jobs.natural_key` does: a number by its value, before all that is no digit."""
+
+    def sortable(digits: re.Match[str]) -> str:
+        number = str(int(digits[0]))
+        return f'\x01{len(number):04d}{number}'
+
+    return os.fsencode(re.sub(r'\d+', sortable, text.lower()) + '\0' + text)
+
+
+def _lies_in(folder: Folder, address: str) -> bool:
+    """Whether a photo lies in a folder, also through links."""
+    if scheme_of(address) or folder.path is None:
+        return folder.name_of(address) is not None
+    place = _real(os.path.dirname(address))
+    inside = _real(folder.address)
+    return place == inside or place.startswith(inside.rstrip('/') + '/')
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
