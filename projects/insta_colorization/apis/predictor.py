@@ -229,8 +229,9 @@ class Predictor:
         self._saying = Lock()
 
     @cached_property
-    def _identity(self) -> dict[str, Any]:
-        return identity(self._weights_path)
+    def _origin(self) -> dict[str, Any]:
+        """What is the same for all photos, and takes a while to find out."""
+        return {'weights': identity(self._weights_path), 'versions': versions()}
 
     def provenance(self, colour: ColourOptions, decoder: str | None = None) -> dict[str, Any]:
         """What decides how photos look, as JSON takes it: weights with their SHA-256, config, settings and versions.
@@ -241,7 +242,7 @@ class Predictor:
         """
         detector = type(self._detector).__name__ if self.detects and self._detector is not None else None
         return {
-            'weights': self._identity,
+            'weights': self._origin['weights'],
             'config': Path(self.config.filename).stem if self.config.filename else None,
             'settings': {
                 **vars(colour),
@@ -254,7 +255,7 @@ class Predictor:
                 'max_instances': self.objects.max_instances,
                 'min_size': self.objects.min_size,
             },
-            'versions': versions(),
+            'versions': self._origin['versions'],
         }
 
     @property

@@ -58,12 +58,19 @@ class Signer:
     def __init__(self, certificate: Path, key: Path, timestamps: str | None = None) -> None:
         _library()
         self._chain, self._key = certificate.read_bytes(), key.read_bytes()
-        self._timestamps = timestamps
+        self._timestamps: str | None = None
         self._algorithm = _checked(certificate, self._chain, key, self._key)
-        try:  # what only the library knows is found before any photo is coloured
+        # What only the library and the server know is found before any photo is coloured.
+        self._try(f'{certificate} cannot sign for C2PA')
+        if timestamps is not None:
+            self._timestamps = timestamps
+            self._try(f'there is no time stamp from {timestamps}')
+
+    def _try(self, fault: str) -> None:
+        try:
             self.sign(encode_photo(np.zeros((8, 8), np.uint8), '.png'), '.png', Change({}), Original('trial'))
         except ValueError as error:
-            raise ValueError(f'{certificate} cannot sign for C2PA: {error}') from error
+            raise ValueError(f'{fault}: {error}') from error
 
     def sign(self, data: bytes, suffix: str, change: Change, original: Original, title: str = '') -> bytes:
         """The bytes of a file with a manifest: a photo was opened, and edited by this program.
