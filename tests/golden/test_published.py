@@ -1,7 +1,10 @@
 """Our networks against outputs recorded from the published implementation (InstColorization)."""
 
 import json
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ GOLDEN = Path(__file__).parent
 PHOTOS = ('astronaut', 'coffee', 'chelsea')
 SEEDS = {'instance_net': 1, 'fusion_net': 2, 'image_net': 3}
 ATOL = 1e-4
+ROWS = 13
 
 
 @pytest.fixture(scope='module')
@@ -95,24 +99,47 @@ def test_full_image_network(recorded, model):
     assert_close(colors.class_logits[0, :, ::8, ::8], recorded.golden['full_class_logits_8x8'])
 
 
+class Run(NamedTuple):
+    """What the whole system makes of a photo, and the rows of the instance network on the way."""
+
+    ab: torch.Tensor
+    rows: dict[str, list[torch.Tensor]]
+
+
+@pytest.fixture(scope='module')
+def run(recorded, model) -> Run:
+    rows, found = model.instance_net.rows, defaultdict(list)
+
+    def watched(*args: Any, **kwargs: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, feature in rows(*args, **kwargs):
+            found[name].append(torch.stack([feature.mean(dim=(2, 3)), feature.std(dim=(2, 3))]))
+            yield name, feature
+
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.instance_net, 'rows', watched)
+        return Run(model(**recorded.batch, mode='tensor'), found)
+
+
 @pytest.mark.slow
 @torch.inference_mode()
-def test_instance_network(recorded, model):
+def test_instance_network(recorded, model, run):
     if not len(recorded.instances):
         pytest.skip('this photo has no boxes; the instance network does not run')
-    crops = recorded.batch['crop_lightness']
-    assert_close(model.instance_net(crops[:2]).ab[..., ::4, ::4], recorded.golden['instance_ab_stride4'])
-    for name, feature in model.instance_net.rows(crops):
-        assert_close(feature.mean(dim=(2, 3)), recorded.golden[f'instance_{name}_mean'])
-        assert_close(feature.std(dim=(2, 3)), recorded.golden[f'instance_{name}_std'])
+    assert_close(
+        model.instance_net(recorded.batch['crop_lightness'][:2]).ab[..., ::4, ::4],
+        recorded.golden['instance_ab_stride4'],
+    )
+    assert len(run.rows) == ROWS
+    for name, chunks in run.rows.items():
+        mean, std = torch.cat(chunks, dim=1)
+        assert_close(mean, recorded.golden[f'instance_{name}_mean'])
+        assert_close(std, recorded.golden[f'instance_{name}_std'])
 
 
 @pytest.mark.slow
-@torch.inference_mode()
-def test_whole_system(recorded, model):
-    ab = model(**recorded.batch, mode='tensor')
-    assert_close(ab[0, :, ::4, ::4], recorded.golden['ab_stride4'])
-    rgb = (lab_to_rgb(from_network(recorded.batch['lightness'], ab)).clamp(0, 1) * 255).round()[0]
+def test_whole_system(recorded, run):
+    assert_close(run.ab[0, :, ::4, ::4], recorded.golden['ab_stride4'])
+    rgb = (lab_to_rgb(from_network(recorded.batch['lightness'], run.ab)).clamp(0, 1) * 255).round()[0]
     difference = (rgb.permute(1, 2, 0)[::4, ::4].numpy() - recorded.golden['rgb256_stride4'].astype(float)).__abs__()
     assert difference.max() <= 1
     assert difference.mean() < 0.1
