@@ -504,7 +504,7 @@ def _to_srgb(image: 'pyvips.Image') -> tuple['pyvips.Image', bytes | None, bool]
     wide = image.format == 'ushort'
     profile = of_own_length(image.get('icc-profile-data')) if image.get_typeof('icc-profile-data') else None
     if image.interpretation in ('srgb', 'rgb16', 'rgb') and profile:
-        state = _kind_of_profile(profile)
+        state = _kind_of_profile(profile) if profile[16:20] == b'RGB ' else 'unusable'
         if state == 'srgb':
             return image, profile, False
         if state == 'unusable':

@@ -45,6 +45,7 @@ class Layout(NamedTuple):
         is_tiled: whether they are tiles.
         is_apart: whether each band has strips or tiles of its own.
         is_associated: whether colours are multiplied by alpha.
+        is_odd: whether it has an orientation or a unit of resolution that there is not, which libvips refuses.
         tiles_end: where in the file its last tile ends; 0 if it has none.
         lowest: the value that is black; None where the file does not say.
         highest: the value that is white; None where the file does not say.
@@ -58,6 +59,7 @@ class Layout(NamedTuple):
     is_tiled: bool
     is_apart: bool
     is_associated: bool
+    is_odd: bool
     tiles_end: int
     lowest: float | None
     highest: float | None
@@ -91,6 +93,7 @@ class Layout(NamedTuple):
             or (self.photometric == _YCBCR and self.compression != _JPEG)
             or (self.photometric == _CIELAB and self.bits == 8)
             or self.bits == 12
+            or self.is_odd
         )
 
     def needs_tifffile(self, pillow: bool) -> bool:
@@ -159,6 +162,7 @@ def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
         is_tiled=bool(directory[_WIDTH]) and _TILE_WIDTH in directory,
         is_apart=bands > 1 and first(_PLANES, 1) == _APART,
         is_associated=first(_EXTRA, 0) == _ASSOCIATED,
+        is_odd=first(_ORIENTATION, 1) not in range(1, 9) or first(_UNIT, 2) not in (1, 2, 3),
         tiles_end=max(map(sum, zip(*(directory.get(tag, ()) for tag in _TILES), strict=False)), default=0),
         lowest=first(_LOWEST, None),
         highest=first(_HIGHEST, None),

@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from PIL import Image
+from skimage.color import rgb2lab
 
 from insta_colorization.apis import ColorizationInferencer, Predictor
 from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
@@ -819,6 +821,51 @@ class TestFiles:
 
         with pytest.raises(OSError, match=f'cannot write to the folder .*{place}: '):
             plain(textured(), out_dir=tmp_path / place)
+
+
+class TestReports:
+    """What people who colour archives met with other programs."""
+
+    def test_names_of_all_kinds_are_coloured(self, image_weights, tmp_path):
+        names = [
+            'two words.png',
+            'Café.png',
+            'Cafe\u0301.png',
+            '🎞.png',
+            'אלבום.png',
+            'a\nb.png',
+            '[1].png',
+            '*.png',
+            'A.PNG',
+        ]
+        names += ['-x.png', 'no "quotes\'.png', 'caf\udce9.png', 'x' * 251 + '.png']
+        (tmp_path / 'in').mkdir()
+        for name in names:
+            (tmp_path / 'in' / name).write_bytes(encode_photo(textured(8, 8), '.png'))
+
+        inferencer = ColorizationInferencer(weights=image_weights, device='cpu', detector=Boxes())
+        records = inferencer(tmp_path / 'in', out_dir=tmp_path / 'out', batch_size=16, save_json=True)['predictions']
+
+        assert [record['status'] for record in records] == ['done'] * len(names)
+        assert len(list((tmp_path / 'out').iterdir())) == 2 * len(names)
+
+    @pytest.mark.parametrize('level', [0, 128, 255])
+    def test_flat_photos_keep_their_lightness(self, plain, level):
+        (picture,) = plain(np.full((24, 32), level, np.uint8))['visualization']
+        found, truth = (rgb2lab(each)[..., 0] for each in (picture, np.full((1, 1, 3), level, np.uint8)))
+        assert np.abs(found - truth).max() < 0.3
+        assert level == 128 or (picture == level).all()
+
+    def test_many_threads_have_one_inferencer_and_one_folder(self, plain, album, tmp_path):
+        alone = {path.name: plain(path)['visualization'][0] for path in album.iterdir()}
+
+        with ThreadPoolExecutor(4) as pool:
+            runs = pool.map(lambda _: plain(album, out_dir=tmp_path / 'out')['predictions'], range(4))
+            assert {record['status'] for records in runs for record in records} <= {'done', 'skipped'}
+
+        assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == sorted(alone)
+        for name, expected in alone.items():
+            np.testing.assert_array_equal(read_photo(tmp_path / 'out' / name).pixels, expected)
 
 
 class TestFailures:

@@ -275,6 +275,9 @@ class TestTargets:
         pytest.param(['f007', 'f7', 'f6'], ['f6', 'f007', 'f7'], id='leading zeros'),
         pytest.param(['b', 'A', 'a', '1'], ['1', 'A', 'a', 'b'], id='case'),
         pytest.param(['x10/f1', 'x9/f2'], ['x9/f2', 'x10/f1'], id='folders'),
+        pytest.param(
+            ['s.v2.100.png', 's.v10.1.png', 's.v2.98.png'], ['s.v2.98.png', 's.v2.100.png', 's.v10.1.png'], id='film'
+        ),
     ],
 )
 def test_natural_key(names, expected):
