@@ -37,8 +37,9 @@ from .exif import (
     with_metadata,
 )
 from .icc import grey_table, of_own_length
+from .jpeg import extension_of, with_extension
 from .tiff import MOST_PAGES, Layout, lab_of, layouts_of, read_by_tifffile, to_depth
-from .xmp import shortened
+from .xmp import divided, joined
 
 if TYPE_CHECKING:
     import pyvips
@@ -67,7 +68,7 @@ _16BIT_SUFFIXES = ('.png', '.tif', '.tiff')
 _LOSSY_SUFFIXES = ('.jpg', '.jpeg', '.webp')
 _LONGEST_WEBP = 16383
 _OPAQUE_SUFFIXES = ('.jpg', '.jpeg')
-# What libvips writes into the one segment of a JPEG that XMP has; it leaves longer packets out without a word.
+# What libvips writes into a segment of a JPEG; it leaves longer packets out without a word.
 _LONGEST_XMP = 60_000
 
 _MM_PER_INCH = 25.4
@@ -151,8 +152,7 @@ def xmp_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
     """The XMP packet of a file, whose pixels are not decoded; b'' for none; raises as `decode` does."""
 
     def found() -> bytes:
-        image = _open(data, max_pixels, 0).image
-        return image.get('xmp-data') if image.get_typeof('xmp-data') else b''
+        return _xmp_in(_open(data, max_pixels, 0).image, data)
 
     try:
         return with_own_error(found)
@@ -160,6 +160,13 @@ def xmp_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
         raise ImageReadError(f'cannot read {name}: {error}') from error
     except libvips().Error as error:
         raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
+
+
+def _xmp_in(image: 'pyvips.Image', data: bytes) -> bytes:
+    """The XMP packet of an image that was opened from these bytes; b'' for none."""
+    packet = image.get('xmp-data') if image.get_typeof('xmp-data') else b''
+    rest = extension_of(data)
+    return joined(packet, rest) if packet and rest else packet
 
 
 def _decode(data: bytes, max_pixels: int, page: int | None) -> tuple[np.ndarray, Metadata, int, bool]:
@@ -170,9 +177,7 @@ def _decode(data: bytes, max_pixels: int, page: int | None) -> tuple[np.ndarray,
         image = _in_depth(image, layout)
     dpi = _read_dpi(image, data)
     image, profile, convert = _to_srgb(_upright(image))
-    blobs = {'exif-data': said.exif, 'iptc-data': said.iptc}
-    if image.get_typeof('xmp-data'):
-        blobs['xmp-data'] = image.get('xmp-data')
+    blobs = {'exif-data': said.exif, 'iptc-data': said.iptc, 'xmp-data': _xmp_in(image, data)}
     pixels = image.numpy().reshape(image.height, image.width, -1)
     kept = {name: blob for name, blob in blobs.items() if blob}
     return pixels, Metadata(profile, convert, kept, dpi), pages, other
@@ -222,8 +227,10 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str, quality: int) -
     iptc = blobs.pop('iptc-data', b'')
     if iptc and suffix in _OPAQUE_SUFFIXES:
         blobs['iptc-data'] = photoshop_of_iptc(iptc)
+    rest = b''
     if suffix in _OPAQUE_SUFFIXES and len(blobs.get('xmp-data', b'')) > _LONGEST_XMP:
-        blobs['xmp-data'] = _within_jpeg(blobs['xmp-data'])
+        with suppress(ValueError):  # what is no XMP is left out by libvips
+            blobs['xmp-data'], rest = divided(blobs['xmp-data'], _LONGEST_XMP)
     for name, blob in blobs.items():
         image.set_type(vips.GValue.blob_type, name, blob)
     image.set_type(vips.GValue.gint_type, 'orientation', 1)
@@ -231,14 +238,9 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str, quality: int) -
         image.remove('jpeg-thumbnail-data')  # it shows the photo without its colour
     chosen = {'Q': quality} if suffix in _LOSSY_SUFFIXES else {}
     data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix], **chosen)
-    return with_metadata(data, blobs.get('exif-data', b''), iptc) if suffix in ('.tif', '.tiff') else data
-
-
-def _within_jpeg(packet: bytes) -> bytes:
-    """What of an XMP packet a JPEG has room for."""
-    text = 'the photo has %d bytes of XMP, of which a JPEG takes %d: all but its origin is left out; a TIFF keeps it'
-    logger.warning(text, len(packet), _LONGEST_XMP)
-    return shortened(packet)
+    if suffix in ('.tif', '.tiff'):
+        return with_metadata(data, blobs.get('exif-data', b''), iptc)
+    return with_extension(data, rest) if rest else data
 
 
 def to_8bit(values: np.ndarray) -> np.ndarray:

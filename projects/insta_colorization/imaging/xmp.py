@@ -6,6 +6,7 @@ without entities, and nested no deeper than any program writes it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import md5
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
@@ -15,10 +16,12 @@ _IPTC = 'http://iptc.org/std/Iptc4xmpExt/2008-02-29/'
 _MEDIA = 'http://ns.adobe.com/xap/1.0/mm/'
 _EVENT = 'http://ns.adobe.com/xap/1.0/sType/ResourceEvent#'
 _META = 'adobe:ns:meta/'
+_NOTE = 'http://ns.adobe.com/xmp/note/'
 _XML = 'http://www.w3.org/XML/1998/namespace'
 # The names that other programs look for.
-_PREFIXES = {_META: 'x', _RDF: 'rdf', _IPTC: 'Iptc4xmpExt', _MEDIA: 'xmpMM', _EVENT: 'stEvt'}
+_PREFIXES = {_META: 'x', _RDF: 'rdf', _IPTC: 'Iptc4xmpExt', _MEDIA: 'xmpMM', _EVENT: 'stEvt', _NOTE: 'xmpNote'}
 _ABOUT, _SOURCE_TYPE, _HISTORY = f'{{{_RDF}}}about', f'{{{_IPTC}}}DigitalSourceType', f'{{{_MEDIA}}}History'
+_EXTENDED = f'{{{_NOTE}}}HasExtendedXMP'
 _DESCRIPTION, _RESOURCE = f'{{{_RDF}}}Description', f'{{{_RDF}}}resource'
 _DEEPEST = 64
 _HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -63,10 +66,9 @@ def with_event(packet: bytes, source_type: str, event: Mapping[str, str]) -> byt
     root, prefixes = _parsed(packet) if packet else (Element(f'{{{_META}}}xmpmeta'), {})
     rdf = _rdf_of(root) if packet else ElementTree.SubElement(root, f'{{{_RDF}}}RDF')
     descriptions = _descriptions(root)
-    about = descriptions[0].get(_ABOUT, descriptions[0].get('about', '')) if descriptions else ''
     for each in descriptions:
         _remove_source_type(each)
-    own = ElementTree.SubElement(rdf, _DESCRIPTION, {_ABOUT: about, _SOURCE_TYPE: source_type})
+    own = ElementTree.SubElement(rdf, _DESCRIPTION, {**_about(descriptions), _SOURCE_TYPE: source_type})
     history = next((found for each in descriptions for found in each.findall(_HISTORY)), None)
     if history is None:
         history = ElementTree.SubElement(own, _HISTORY)
@@ -77,14 +79,54 @@ def with_event(packet: bytes, source_type: str, event: Mapping[str, str]) -> byt
     return _packet(root, prefixes)
 
 
-def shortened(packet: bytes) -> bytes:
-    """A packet's source type and newest entry of the history alone; b'' where it has none, or is no XMP."""
+def divided(packet: bytes, most: int) -> tuple[bytes, bytes]:
+    """A packet in two parts, as a JPEG has a long one (XMP, part 3): the first names the second by its digest.
+
+    Args:
+        packet: the packet.
+        most: how many bytes the first part may have; it takes the source type and, where there is room, the history.
+
+    Raises:
+        ValueError: it is no XMP.
+    """
+    root, prefixes = _parsed(packet)
+    descriptions = _descriptions(root)
+    types = [value for each in descriptions for value in _source_types(each)]
+    first = Element(f'{{{_META}}}xmpmeta')
+    own = ElementTree.SubElement(ElementTree.SubElement(first, f'{{{_RDF}}}RDF'), _DESCRIPTION, _about(descriptions))
+    own.set(_EXTENDED, '0' * 32)
+    if types:
+        own.set(_SOURCE_TYPE, types[0])
+    for each in descriptions:
+        _remove_source_type(each)
+        for history in each.findall(_HISTORY):
+            own.append(history)
+            if len(_packet(first, prefixes)) <= most:
+                each.remove(history)
+            else:
+                own.remove(history)
+    rest = _serialized(root, prefixes).encode()
+    own.set(_EXTENDED, md5(rest, usedforsecurity=False).hexdigest().upper())
+    return _packet(first, prefixes), rest
+
+
+def joined(packet: bytes, rest: bytes) -> bytes:
+    """A packet with the rest of it that a JPEG has elsewhere, if that is its own; otherwise as it is."""
     try:
-        origin = read_origin(packet)
+        root, prefixes = _parsed(packet)
+        named = [each for each in _descriptions(root) if _EXTENDED in each.attrib or each.find(_EXTENDED) is not None]
+        digest = md5(rest, usedforsecurity=False).hexdigest().upper()
+        if digest not in [each.get(_EXTENDED) or each.findtext(_EXTENDED) for each in named]:
+            return packet
+        other, more = _parsed(rest)
     except ValueError:
-        return b''
-    newest = origin.history[-1] if origin.history else {}
-    return b'' if origin.source_type is None else with_event(b'', origin.source_type, newest)
+        return packet
+    for each in named:
+        each.attrib.pop(_EXTENDED, None)
+        for element in each.findall(_EXTENDED):
+            each.remove(element)
+    _rdf_of(root).extend(_rdf_of(other))
+    return _packet(root, {**{uri: name for uri, name in more.items() if name not in prefixes.values()}, **prefixes})
 
 
 class _Builder(ElementTree.TreeBuilder):
@@ -137,6 +179,11 @@ def _descriptions(root: Element) -> list[Element]:
     return _rdf_of(root).findall(_DESCRIPTION)
 
 
+def _about(descriptions: list[Element]) -> dict[str, str]:
+    """What a further description is about: the same as the others."""
+    return {_ABOUT: descriptions[0].get(_ABOUT, descriptions[0].get('about', '')) if descriptions else ''}
+
+
 def _source_types(description: Element) -> list[str]:
     """What a description says the source type is, as an attribute, an element or a reference."""
     elements = [each.get(_RESOURCE) or (each.text or '').strip() for each in description.findall(_SOURCE_TYPE)]
@@ -163,6 +210,10 @@ def _fields(entry: Element) -> dict[str, str]:
 
 
 def _packet(root: Element, prefixes: Mapping[str, str]) -> bytes:
+    return (_HEAD + _serialized(root, prefixes) + _TAIL).encode()
+
+
+def _serialized(root: Element, prefixes: Mapping[str, str]) -> str:
     names = {_XML: 'xml', **prefixes}
     used = {_split(name)[0] for each in root.iter() for name in (each.tag, *each.attrib)}
     for uri in sorted(used - {''}):
@@ -171,7 +222,7 @@ def _packet(root: Element, prefixes: Mapping[str, str]) -> bytes:
         numbered = (f'{wanted}{number}' for number in range(len(others) + 1))
         names[uri] = wanted if wanted not in others else next(each for each in numbered if each not in others)
     declared = ''.join(f' xmlns:{prefix}={quoteattr(uri)}' for uri, prefix in names.items() if uri != _XML)
-    return (_HEAD + _text(root, names, declared) + _TAIL).encode()
+    return _text(root, names, declared)
 
 
 def _text(element: Element, names: Mapping[str, str], declared: str = '') -> str:

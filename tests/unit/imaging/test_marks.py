@@ -48,20 +48,29 @@ def told(tmp_path_factory) -> dict[str, dict]:
     folder, result = tmp_path_factory.mktemp('results'), marked(photo(titled('Häfen')), CHANGE)
     for suffix in WRITABLE_SUFFIXES:
         (folder / f'a{suffix}').write_bytes(encode_photo(result, suffix))
+    long = marked(photo(titled('x' * 150_000)), CHANGE)
+    (folder / 'long.jpg').write_bytes(encode_photo(long, '.jpg'))
     command = ['exiftool', '-json', '-struct', '-G1', '-XMP:all', str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {'LC_ALL': 'C.UTF-8'})
-    return {Path(each['SourceFile']).suffix: each for each in json.loads(done.stdout)}
+    return {Path(each['SourceFile']).name: each for each in json.loads(done.stdout)}
 
 
 @pytest.mark.parametrize('suffix', WRITABLE_SUFFIXES)
 def test_exiftool_reads_the_marks(told, suffix):
-    assert told[suffix]['XMP-iptcExt:DigitalSourceType'] == SOURCE_TYPE
-    assert told[suffix]['XMP-dc:Title'] == 'Häfen'
-    scanned, edited = told[suffix]['XMP-xmpMM:History']
+    found = told[f'a{suffix}']
+    assert found['XMP-iptcExt:DigitalSourceType'] == SOURCE_TYPE
+    assert found['XMP-dc:Title'] == 'Häfen'
+    scanned, edited = found['XMP-xmpMM:History']
     assert scanned['Action'] == 'scanned'
     assert (edited['Action'], edited['When']) == ('edited', '2026:08:02 10:20:30Z')
     assert edited['SoftwareAgent'] == f'insta_colorization {AGENT["version"]}'
     assert json.loads(edited['Parameters']) == {**CHANGE.parameters, 'former_digital_source_type': FILM}
+
+
+def test_exiftool_reads_xmp_that_takes_several_segments_of_a_jpeg(told):
+    assert told['long.jpg']['XMP-iptcExt:DigitalSourceType'] == SOURCE_TYPE
+    assert told['long.jpg']['XMP-dc:Title'] == 'x' * 150_000
+    assert [each['Action'] for each in told['long.jpg']['XMP-xmpMM:History']] == ['scanned', 'edited']
 
 
 @pytest.mark.parametrize('suffix', WRITABLE_SUFFIXES)
@@ -82,16 +91,29 @@ def test_damaged_xmp_is_replaced_with_a_warning(caplog):
     assert record.getMessage().startswith('the XMP of a.jpg is damaged and is replaced: ')
 
 
-def test_xmp_that_a_jpeg_has_no_room_for_is_shortened_with_a_warning(caplog):
-    result = marked(photo(titled('x' * 70_000)), CHANGE)
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_xmp_of_any_length_stays(suffix):
+    result = marked(photo(titled('x' * 150_000)), CHANGE)
 
-    jpeg, tiff = (xmp_of(encode_photo(result, suffix), 'x') for suffix in ('.jpg', '.tif'))
+    data = encode_photo(result, suffix)
 
-    assert read_origin(jpeg).source_type == SOURCE_TYPE
-    assert [each['action'] for each in read_origin(jpeg).history] == ['edited']
-    assert b'x' * 70_000 in tiff
-    (record,) = caplog.records
-    assert 'bytes of XMP, of which a JPEG takes 60000' in record.getMessage()
+    again = xmp_of(data, 'x')
+    assert b'x' * 150_000 in again
+    assert read_origin(again) == read_origin(result.metadata.blobs['xmp-data'])
+    np.testing.assert_array_equal(
+        decode_photo(data, 'x').pixels, decode_photo(encode_photo(photo(), suffix), 'x').pixels
+    )
+    assert xmp_of(encode_photo(decode_photo(data, 'x'), '.tif'), 'x') == again
+
+
+@pytest.mark.parametrize('damage', [slice(70_000, 70_001), slice(1000, 90_000)], ids=['changed', 'cut'])
+def test_of_a_damaged_extension_the_mark_stays(damage):
+    data = bytearray(encode_photo(marked(photo(titled('x' * 150_000)), CHANGE), '.jpg'))
+    at = data.index(b'http://ns.adobe.com/xmp/extension/')
+    for number in range(at + damage.start, at + damage.stop):
+        data[number] ^= 1
+
+    assert read_origin(xmp_of(bytes(data), 'x')).source_type == SOURCE_TYPE
 
 
 def test_long_parameters_are_told_by_their_digest():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from insta_colorization.imaging.xmp import Origin, read_origin, shortened, with_event
+from insta_colorization.imaging.xmp import Origin, divided, joined, read_origin, with_event
 
 TYPES = 'http://cv.iptc.org/newscodes/digitalsourcetype/'
 OURS = f'{TYPES}compositeWithTrainedAlgorithmicMedia'
@@ -106,15 +106,31 @@ def test_prefixes_that_mean_something_else_are_left_to_it():
     ids=['no-rdf', 'cut', 'no-text', 'no-xml', 'entities', 'deep'],
 )
 def test_what_is_no_xmp_is_refused(data, message):
-    for use in (read_origin, lambda data: with_event(data, OURS, EVENT)):
+    for use in (read_origin, lambda data: with_event(data, OURS, EVENT), lambda data: divided(data, 1000)):
         with pytest.raises(ValueError, match=message):
             use(data)
-    assert shortened(data) == b''
+    assert joined(data, packet()) == data
 
 
-def test_the_shortened_packet_has_the_newest_entry():
-    made = with_event(packet(TITLE + history(SCANNED)), OURS, EVENT)
+@pytest.mark.parametrize(('most', 'first'), [(5000, (EVENT,)), (400, ())], ids=['with-history', 'without'])
+def test_a_long_packet_is_divided_and_joined(most, first):
+    long = packet(TITLE + history(f'{SCANNED * 30}'), f'iptc:DigitalSourceType="{TYPES}negativeFilm"')
+    whole = with_event(long, OURS, EVENT)
 
-    assert read_origin(shortened(made)) == Origin(OURS, (EVENT,))
-    assert b'Boote' not in shortened(made)
-    assert shortened(packet(TITLE)) == b''
+    head, rest = divided(whole, most)
+
+    assert len(head) <= max(most, 700)
+    assert read_origin(head).source_type == OURS
+    assert read_origin(head).history[-1:] == first
+    assert b'Boote' in rest
+    assert b'DigitalSourceType' not in rest
+    again = joined(head, rest)
+    assert read_origin(again) == read_origin(whole)
+    assert TITLE in again.decode()
+    assert b'HasExtendedXMP' not in again
+
+
+def test_the_rest_of_another_packet_is_left_out():
+    head, _ = divided(with_event(packet(TITLE), OURS, EVENT), 5000)
+
+    assert joined(head, packet()) == head
