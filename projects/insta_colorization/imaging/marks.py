@@ -23,7 +23,7 @@ SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrain
 AGENT = {'name': 'insta_colorization', 'version': __version__}
 VISIBLE_TEXT = 'colourised by AI'
 
-# A JPEG has room for 60,000 bytes of XMP, of which the photo's own shall stay, too.
+# The first segment of a JPEG's XMP has room for 60,000 bytes, into which the whole history shall go.
 _LONGEST_PARAMETERS = 16_000
 # The height of the visible mark's letters in parts of the shorter side, and in pixels at least.
 _LETTERS, _SMALLEST = 0.025, 8
