@@ -160,6 +160,11 @@ def planes(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def with_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Grey, then alpha."""
+    return np.stack([pixels, np.full_like(pixels, 200)])
+
+
 def lab(pixels: np.ndarray) -> np.ndarray:
     """CIELAB of 16 bits, as TIFF 6.0 has it."""
     return (rgb2lab(pixels) * (655.35, 256, 256)).round().astype(np.int32).astype(np.uint16)
@@ -200,6 +205,17 @@ def kinds() -> list[Kind]:
         Kind('tif-grey', tiff(), **grey),
         Kind('tif-big-endian', tiff(byteorder='>'), **turned),
         Kind('tif-bigtiff', tiff(bigtiff=True), **turned),
+        Kind(
+            'tif-bigtiff-big-endian',
+            tiff(
+                lambda pixels: (wide(~pixels) // 2).astype(np.int16),
+                photometric='miniswhite',
+                byteorder='>',
+                bigtiff=True,
+            ),
+            **narrow,
+            deep=True,
+        ),
         Kind('tif-16', tiff(wide), **deep),
         Kind('tif-grey-16', tiff(wide), **deep, colour=False),
         Kind('tif-16-big-endian', tiff(wide, byteorder='>'), **deep),
@@ -214,6 +230,7 @@ def kinds() -> list[Kind]:
         Kind('tif-tiles', tiff(tile=(16, 16)), **turned),
         Kind('tif-planes', tiff(planes, planarconfig='separate'), **turned),
         Kind('tif-tiles-of-planes', tiff(planes, **tiled), **turned),
+        Kind('tif-planes-grey-alpha', tiff(with_alpha, planarconfig='separate', extrasamples=['unassalpha']), **grey),
         Kind('tif-ycbcr', pillow('TIFF', 'YCbCr', exif=True), within=1, turns=True),
         Kind('tif-cielab-16', tiff(lab, photometric='cielab'), turns=True, deep=True),
         Kind('tif-12', twelve_bits, **narrow, deep=True),
