@@ -305,9 +305,8 @@ def _open_tiff(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     first = opened(0)
     pages = _pages(first.image, data)
     if page is None:
-        return _picture(
-            first, [partial(opened, number) for number in range(1, min(pages, MOST_PAGES))], data, max_pixels
-        )
+        others = [(layout.pixels, partial(opened, number)) for number, layout in enumerate(layouts[:pages])][1:]
+        return _picture(first, others, data, max_pixels)
     if page >= pages:
         raise ImageReadError(f'it has no page {page + 1}, but {pages}')
     return opened(page)._replace(other=False) if page else first
@@ -363,22 +362,35 @@ def _by_pillow(data: bytes, max_pixels: int, page: int = 0) -> 'pyvips.Image':
     return image
 
 
-def _picture(first: _Opened, others: Sequence[Callable[[], _Opened]], data: bytes, max_pixels: int) -> _Opened:
-    """The first page or sub-image of a TIFF that is no smaller copy of another one, by less than half its pixels."""
+def _picture(
+    first: _Opened, others: Sequence[tuple[int, Callable[[], _Opened]]], data: bytes, max_pixels: int
+) -> _Opened:
+    """The first page or sub-image of a TIFF that is no smaller copy of another one, by less than half its pixels.
 
-    def sub_image(number: int) -> _Opened:
-        image = open_by_vips(data, max_pixels, subifd=number)
-        assert image is not None
-        return _Opened(image, first.said, True)
+    Args:
+        first: the first page.
+        others: the numbers of pixels of the other pages, and what opens them, which may decode them.
+        data: the file.
+        max_pixels: how many pixels a sub-image may have.
+    """
+    found: list[tuple[int, Callable[[], _Opened]]] = [(_pixels(first.image), lambda: first), *others]
+    for number in range(min(first.image.get('n-subifds') if first.image.get_typeof('n-subifds') else 0, MOST_PAGES)):
+        with suppress(libvips().Error, ImageReadError):
+            if (image := open_by_vips(data, max_pixels, subifd=number)) is not None:
+                found.append((_pixels(image), partial(_Opened, image, first.said, True)))
+    while True:
+        most = max(pixels for pixels, _ in found)
+        chosen = next(each for each in found if 2 * each[0] >= most)
+        if chosen is found[0]:
+            return first
+        try:
+            return chosen[1]()
+        except (libvips().Error, ImageReadError):  # what is damaged is not the picture
+            found.remove(chosen)
 
-    count = first.image.get('n-subifds') if first.image.get_typeof('n-subifds') else 0
-    found = [first]
-    sub_images: list[Callable[[], _Opened]] = [partial(sub_image, number) for number in range(min(count, MOST_PAGES))]
-    for open_one in [*others, *sub_images]:
-        with suppress(libvips().Error, ImageReadError):  # what is damaged is not the picture
-            found.append(open_one())
-    sizes = [each.image.width * each.image.height for each in found]
-    return next(each for each, size in zip(found, sizes, strict=True) if 2 * size >= max(sizes))
+
+def _pixels(image: 'pyvips.Image') -> int:
+    return image.width * image.height
 
 
 def _pages(image: 'pyvips.Image', data: bytes) -> int:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 # Pages of a file that are looked at.
 MOST_PAGES = 64
-_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _PLANES = 256, 258, 259, 262, 277, 284
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _PLANES = 256, 257, 258, 259, 262, 277, 284
 _TILE_WIDTH, _EXTRA, _FORMAT = 322, 338, 339
 _APART = 2
 _ASSOCIATED = 1
@@ -37,6 +37,7 @@ class Layout(NamedTuple):
     """How the pixels of a page are stored, in the words of TIFF 6.0; sizes are for each band.
 
     Attributes:
+        pixels: how many there are.
         bits: of a value.
         bands: how many there are.
         kind: 1 unsigned, 2 signed, 3 floating point, 5 and 6 complex.
@@ -51,6 +52,7 @@ class Layout(NamedTuple):
         highest: the value that is white; None where the file does not say.
     """
 
+    pixels: int
     bits: int
     bands: int
     kind: int
@@ -154,12 +156,13 @@ def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
 
     bands = first(_BANDS, 1)
     return Layout(
+        pixels=directory[_WIDTH] * directory[_HEIGHT],
         bits=first(_BITS, 1),
         bands=bands,
         kind=first(_FORMAT, 1),
         compression=first(_COMPRESSION, 1),
         photometric=first(_PHOTOMETRIC, 1),
-        is_tiled=bool(directory[_WIDTH]) and _TILE_WIDTH in directory,
+        is_tiled=_TILE_WIDTH in directory,
         is_apart=bands > 1 and first(_PLANES, 1) == _APART,
         is_associated=first(_EXTRA, 0) == _ASSOCIATED,
         is_odd=first(_ORIENTATION, 1) not in range(1, 9) or first(_UNIT, 2) not in (1, 2, 3),

@@ -12,6 +12,7 @@ from PIL import Image
 from skimage import img_as_ubyte, img_as_uint
 from skimage.color import lab2rgb, rgb2lab
 
+from insta_colorization.imaging import codecs
 from insta_colorization.imaging.codecs import pages_in
 from insta_colorization.imaging.decoders import libvips
 from insta_colorization.imaging.photo import ImageReadError, as_photo, decode_photo, load_rgb
@@ -345,6 +346,35 @@ def test_a_preview_that_only_pillow_reads_is_passed_over() -> None:
         file.write(COLOUR[::4, ::4], photometric='rgb', compression='lzma', metadata=None)
         file.write(COLOUR, photometric='rgb', metadata=None)
     np.testing.assert_array_equal(decode_photo(out.getvalue(), 'x').pixels, COLOUR)
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'expected'), [((1, 1, 1), [0]), ((1, 4, 4), [0, 1])], ids=['pages', 'a preview first']
+)
+def test_only_the_picture_is_decoded_among_many_pages(monkeypatch, sizes, expected) -> None:
+    out, decoded = io.BytesIO(), []
+    with tifffile.TiffWriter(out) as file:
+        for size in sizes:
+            file.write(np.tile(GREY, (size, size)), photometric='minisblack', compression='lzma', metadata=None)
+    by_pillow = codecs._by_pillow
+    monkeypatch.setattr(codecs, '_by_pillow', lambda *args: decoded.append(args[2]) or by_pillow(*args))
+
+    photo = decode_photo(out.getvalue(), 'x')
+
+    assert decoded == expected
+    assert photo.size == tuple(side * sizes[expected[-1]] for side in GREY.shape)
+
+
+def test_a_larger_page_that_is_damaged_is_not_the_picture() -> None:
+    whole, out = tiff(GREY, metadata=None), io.BytesIO()
+    with tifffile.TiffWriter(out) as file:
+        file.write(GREY, photometric='minisblack', metadata=None)
+        file.write(np.tile(GREY, (4, 4)), photometric='minisblack', tile=(16, 16), metadata=None)
+    damaged = bytearray(out.getvalue())
+    at = damaged.rindex(struct.pack('<HH', 324, 4)) + 8  # where its tiles begin
+    place = struct.unpack_from('<L', damaged, at)[0]
+    struct.pack_into('<L', damaged, place, 2**31)
+    assert decode_photo(bytes(damaged), 'x').size == decode_photo(whole, 'x').size
 
 
 @pytest.mark.parametrize('part', [0.5, 0.95])
