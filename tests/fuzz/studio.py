@@ -1,6 +1,6 @@
 """Sends the real studio damaged photos and requests, crowds and a long day's work, and measures how soon it answers.
 
-    python tests/fuzz/studio.py [--seed N] [--uploads N] [--edits N] [--crowd N] [--clicks N] [--day N]
+    python tests/fuzz/studio.py [--seed N] [--uploads N] [--edits N] [--crowd N] [--clicks N] [--day N] [--width N]
 
 The last line is the summary; the exit status is 1 after any traceback in an answer, crash, answer mixed up or lost,
 file outside the studio's folder or left behind, or memory that grows.
@@ -170,25 +170,27 @@ def clicks(server: Server, count: int) -> tuple[float, float]:
     return statistics.median(seconds[1:]), (server.worked() - worked) / count
 
 
-def day(server: Server, count: int, generator: random.Random) -> tuple[int, int]:
-    """Private bytes of the processes after a fifth of so many requests of many kinds, and at the end."""
-    early = 0
+def day(server: Server, count: int, width: int, generator: random.Random) -> list[int]:
+    """Private bytes of the processes after each fifth of so many requests of many kinds, for photos of this width."""
+    memory = []
     opened: dict[str, Any] = {}
+    height = width * 3 // 4
     for number in range(count):
         if number % 25 == 0:
             if opened:
                 server.client.delete(f'/api/photos/{opened["id"]}')
-            opened = server.upload(gray_photo((1200 + number % 7, 900))).json()
-        objects = [{'box': [100, 100, 600, 700], 'color': f'#{generator.randrange(2**24):06x}'}]
+            opened = server.upload(gray_photo((width + number % 7, height))).json()
+        box = [width // 12, height // 9, width // 2, height * 7 // 9]
+        objects = [{'box': box, 'color': f'#{generator.randrange(2**24):06x}'}]
         edit = {'objects': objects, 'saturation': 0.5 + generator.random(), 'caption': None}
         if number % 5 == 4:
-            edit['points'] = [{'point': [generator.randrange(1200), generator.randrange(900)], 'color': 'red'}]
+            edit['points'] = [{'point': [generator.randrange(width), generator.randrange(height)], 'color': 'red'}]
         size = 'full' if number % 20 == 19 else 'preview'
         answer = server.client.post(f'/api/photos/{opened["id"]}/colorize?size={size}', json=edit)
         answer.raise_for_status()
-        if number == count // 5:
-            early = server.memory()
-    return early, server.memory()
+        if (number + 1) * 5 // count > len(memory):
+            memory.append(server.memory())
+    return memory
 
 
 def main() -> int:
@@ -197,6 +199,7 @@ def main() -> int:
     defaults = {'uploads': 2000, 'edits': 500, 'crowd': 200, 'clicks': 20, 'day': 500}
     for name, default in defaults.items():
         parser.add_argument(f'--{name}', type=int, default=default)
+    parser.add_argument('--width', type=int, default=1200, help="of the photos of a day's work")
     parser.add_argument('--weights', help='checkpoint; default: the shipped one')
     args = parser.parse_args()
     generator, faults, told = random.Random(args.seed), [], []
@@ -205,12 +208,14 @@ def main() -> int:
         if args.clicks:
             told.append('{:.2f} s a click, {:.2f} s of it on a processor'.format(*clicks(server, args.clicks)))
         if args.day:
-            early, late = day(server, args.day, generator)
-            told.append(f'{early >> 20} MiB early, {late >> 20} MiB late')
-            faults += [f'memory grew by {late - early} bytes'] if late - early > GROWTH else []
+            memory = day(server, args.day, args.width, generator)
+            told.append(f'{", ".join(str(each >> 20) for each in memory)} MiB after each fifth of {args.day} requests')
+            growth = memory[-1] - memory[0]
+            faults += [f'memory grew by {growth} bytes'] if growth > GROWTH else []
         counts: Counter = Counter()
-        faults += crowd(server, args.crowd, counts)
-        told.append(f'{counts[200]} of {args.crowd} at once answered, {counts[503]} refused for now')
+        if args.crowd:
+            faults += crowd(server, args.crowd, counts)
+            told.append(f'{counts[200]} of {args.crowd} at once answered, {counts[503]} refused for now')
         faults += [*uploads(server, args.uploads, generator), *edits(server, args.edits, generator)]
         outside = [path for path in server.folder.iterdir() if not path.name.startswith(('insta-studio-', 'home-'))]
         faults += [f'{path} was written' for path in outside]

@@ -137,7 +137,7 @@ class Visitor:
     def canvas(self) -> np.ndarray:
         """(H, W, 3) what the canvas shows, without outlines."""
         self.page.uncheck('#outlines')
-        self.page.wait_for_timeout(100)
+        self.page.evaluate('() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
         seen = np.asarray(Image.open(io.BytesIO(self.page.locator('#canvas').screenshot())).convert('RGB')).astype(int)
         self.page.check('#outlines')
         return seen
@@ -235,8 +235,19 @@ def test_a_photo_is_coloured_corrected_compared_and_saved(visit, server, photos,
     visitor.rest()
     np.testing.assert_array_equal(visitor.canvas(), red)
 
-    # Words.
+    # Neither moves what is looked at.
+    page.click('#whole')
+    near = visitor.canvas()
+    page.click('#undo')
+    visitor.rest()
+    page.click('#redo')
+    visitor.rest()
+    np.testing.assert_array_equal(visitor.canvas(), near)
+    page.click('#fit')
+
+    # Words, which stay while something else is done.
     page.fill('#caption', 'a person in a blue suit and a green wumpus')
+    page.click('#objects button >> nth=1')
     page.click('#say')
     visitor.rest()
     assert 'blue suit' in page.inner_text('#heard')
@@ -285,6 +296,9 @@ def test_the_map_of_classes_is_painted(visit, map_server, photos, tmp_path):
     page.press('#class-search', 'Enter')
     assert page.inner_text('#painted') == 'Painted: grass'
     page.click('[data-tool=brush]')
+    page.locator('#canvas').hover()
+    page.mouse.wheel(0, 300)
+    assert 0.5 < float(page.input_value('#brush-size')) < 5
     visitor.set('#brush-size', '25', 'input')
     visitor.set('#map-opacity', '1', 'input')
     seen = overlay(430, 280)
@@ -414,10 +428,14 @@ def test_a_phone_with_touch(visit, server, photos):
     assert visitor.complaints == []
 
 
-def test_the_process_of_the_networks_is_killed_and_the_page_goes_on(visit, server, photos):
+def test_the_process_of_the_networks_is_killed_and_the_page_goes_on(visit, server, photos, tmp_path):
     visitor = visit(server, viewport={'width': 900, 'height': 600})
     page = visitor.page
-    visitor.add(photos['cat'])
+    (tmp_path / 'text.jpg').write_text('no photo')
+    page.set_input_files('#files', [tmp_path / 'text.jpg', photos['cat']])
+    page.wait_for_selector('#album img')
+    visitor.rest()
+    assert 'text.jpg' in page.inner_text('#status')  # also after the other one was coloured
     children = subprocess.run(
         ['ps', '-ww', '-o', 'pid=,args=', '--ppid', str(server[1].pid)], capture_output=True, text=True
     )

@@ -129,16 +129,9 @@ export class View extends EventTarget {
     context.imageSmoothingEnabled = this.density < 3;
     context.imageSmoothingQuality = 'high';
     const after = photo.fullPicture ?? photo.picture;
-    const from = (this.#line - this.x) / this.scale;
-    if (!after || this.split > 0) context.drawImage(gray, 0, 0, photo.width, photo.height);
-    if (after) {
-      context.save();
-      context.beginPath();
-      context.rect(from, 0, photo.width - from, photo.height);
-      context.clip();
-      context.drawImage(after, 0, 0, photo.width, photo.height);
-      context.restore();
-    }
+    const from = after ? (this.#line - this.x) / this.scale : photo.width;
+    this.#paintPart(gray, 0, from);
+    if (after) this.#paintPart(after, from, photo.width);
     if (this.onMap && photo.map) {
       context.globalAlpha = this.mapOpacity;
       context.imageSmoothingEnabled = false;
@@ -151,6 +144,18 @@ export class View extends EventTarget {
     if (this.hover && this.tool === 'brush') this.#paintBrush();
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (after) this.#paintLine();
+  }
+
+  /** Paints a picture of the photo between two columns. */
+  #paintPart(picture, left, right) {
+    const { context, photo } = this;
+    if (right <= left) return;
+    context.save();
+    context.beginPath();
+    context.rect(left, 0, right - left, photo.height);
+    context.clip();
+    context.drawImage(picture, 0, 0, photo.width, photo.height);
+    context.restore();
   }
 
   #paintLine() {
