@@ -32,7 +32,7 @@ _VIPS_LOADERS = tuple(
     f'VipsForeignLoad{name}Buffer' for name in ('Jpeg', 'Png', 'Webp', 'Tiff', 'Nsgif', 'Heif', 'Jp2k', 'Jxl')
 )
 _PILLOW_FORMATS = (
-    *('AVIF', 'BMP', 'DDS', 'DIB', 'GIF', 'ICO', 'IM', 'JPEG', 'JPEG2000', 'MSP', 'PCX', 'PNG', 'PPM', 'PSD'),
+    *('AVIF', 'BMP', 'DDS', 'DIB', 'GIF', 'ICO', 'JPEG', 'JPEG2000', 'MSP', 'PCX', 'PNG', 'PPM', 'PSD'),
     *('QOI', 'SGI', 'SUN', 'TGA', 'TIFF', 'WEBP'),
 )
 

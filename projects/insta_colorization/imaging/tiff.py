@@ -24,7 +24,7 @@ _ASSOCIATED = 1
 _TILES = (324, 325)
 _LOWEST, _HIGHEST = 340, 341  # SMinSampleValue, SMaxSampleValue; 280 and 281 are statistics, by TIFF 6.0
 _OLD_JPEG, _JPEG, _LZMA, _ZSTD = 6, 7, 34925, 50000
-_WHITE_IS_ZERO, _GREY, _RGB, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 5, 6, 8, 9
+_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 _ORIENTATION, _UNIT, _PROFILE = 274, 296, 34675
 _OWN_BANDS = {_RGB: 3, _CMYK: 4, _YCBCR: 3, _CIELAB: 3, _ICCLAB: 3}
 _FLOAT, _COMPLEX = 3, (5, 6)
@@ -111,7 +111,7 @@ class Layout(NamedTuple):
             return self.bits == 64 or odd_planes or odd_alpha or (is_half and self.is_lab)
         is_grey = self.bands == 1 and not self.is_white_zero
         has_alpha = self.bands > _OWN_BANDS.get(self.photometric, 1)
-        odd_alpha = has_alpha and (self.is_associated or self.photometric not in (_GREY, _RGB))
+        odd_alpha = has_alpha and (self.is_associated or self.photometric not in (_GREY, _RGB, _PALETTE))
         odd_planes = self.is_apart and self.photometric != _RGB
         return self.kind not in (1, 4) or self.bits > (16 if is_grey else 8) or odd_alpha or odd_planes
 
@@ -156,7 +156,7 @@ def _layout(directory: 'ImageFileDirectory_v2') -> Layout:
 
     bands = first(_BANDS, 1)
     return Layout(
-        pixels=directory[_WIDTH] * directory[_HEIGHT],
+        pixels=int(directory[_WIDTH]) * int(directory[_HEIGHT]),  # a text times a number would be a long text
         bits=first(_BITS, 1),
         bands=bands,
         kind=first(_FORMAT, 1),
@@ -192,7 +192,7 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
         import tifffile
     except ImportError as error:
         raise ImageReadError(f'{stored} without tifffile: pip install tifffile, or {_HOW}') from error
-    if layout.photometric not in (_WHITE_IS_ZERO, _GREY, _RGB, _CMYK, _CIELAB, _ICCLAB):
+    if layout.photometric not in (_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _CIELAB, _ICCLAB):
         raise ImageReadError(f'{stored}; {_HOW}')
     try:
         with tifffile.TiffFile(io.BytesIO(tiff)) as file:
@@ -222,9 +222,9 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
 def to_depth(values: np.ndarray, layout: Layout | None = None) -> np.ndarray:
     """Numbers of any kind as 8 or 16 bits, from black to white.
 
-    They are scaled by the range that the file declares. Without one floating-point numbers are taken for 0..1, signed
-    integers for 0 to the largest there is, or for all there are where they use the lower half of those below 0. Of
-    integers of 32 and 64 bits but 8 or 16 may be used.
+    They are scaled by the range that the file declares, and what is no number is black then. Without one floating-point
+    numbers are taken for 0..1, signed integers for 0 to the largest there is, or for all there are where they use the
+    lower half of those below 0. Of integers of 32 and 64 bits but 8 or 16 may be used.
 
     Args:
         values: (H, W, C) of any real dtype.
@@ -244,7 +244,7 @@ def to_depth(values: np.ndarray, layout: Layout | None = None) -> np.ndarray:
     factor = top / (float(high) - float(low))
     count = max(1, values.size // _AT_ONCE)
     for rows, given in zip(np.array_split(out, count), np.array_split(values, count), strict=True):
-        rows[...] = ((given.astype(np.float64) - low) * factor).clip(0, top).round()
+        rows[...] = np.nan_to_num((given.astype(np.float64) - low) * factor).clip(0, top).round()
     return out
 
 

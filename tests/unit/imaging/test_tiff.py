@@ -185,6 +185,14 @@ def test_a_declared_range_is_followed(dtype: type, kind: str, order: str) -> Non
     np.testing.assert_allclose(photo.pixels[..., 2], expected, atol=0.51)
 
 
+@pytest.mark.filterwarnings('error')
+def test_what_is_no_number_is_black_where_a_range_is_declared() -> None:
+    values = np.array([[0, 2, np.nan, np.inf, -np.inf]], np.float32)
+    tags = [(LOWEST, 'f', 1, 0, True), (HIGHEST, 'f', 1, 2, True)]
+    photo = decode_photo(tiff(values, extratags=tags), 'x')
+    np.testing.assert_array_equal(photo.pixels[0, :, 0], [0, 65535, 0, 65535, 0])
+
+
 def test_signed_values_on_both_sides_of_0_are_scaled_by_all_there_are() -> None:
     values = (STEPS.astype(int) - 32768).astype(np.int16)
     np.testing.assert_array_equal(decode_photo(tiff(values), 'x').pixels[..., 0], STEPS)
@@ -293,6 +301,13 @@ def test_a_bigtiff_says_what_a_tiff_says(order: str) -> None:
     raw = tiff(given, bigtiff=True, extratags=[(50706, 1, 4, b'\1\4\0\0', True)], **options)
     with pytest.raises(ImageReadError, match='raw photo'):
         decode_photo(raw, 'x')
+
+
+def test_a_palette_with_alpha_that_only_pillow_reads() -> None:
+    image = Image.fromarray(GREY).convert('P')
+    image.putalpha(128)
+    photo = decode_photo(by_pillow(image, compression='zstd'), 'x')
+    np.testing.assert_array_equal(photo.pixels, np.asarray(image.convert('RGB')))
 
 
 @pytest.mark.parametrize('mode', ['La', 'PA', 'RGBa'])
@@ -449,6 +464,16 @@ def test_an_animated_png_is_said_to_be_one(caplog) -> None:
 def test_a_damaged_directory_has_no_layout(data: bytes) -> None:
     assert layouts_of(data) == []
     assert pages_in(data) == 1
+
+
+def test_a_width_that_is_a_text_takes_no_memory() -> None:
+    data = bytearray(tiff(GREY, metadata=None))
+    at = data.index(struct.pack('<H', 256), struct.unpack_from('<L', data, 4)[0])
+    struct.pack_into('<HHL4s', data, at, 256, 2, 2, b'48\0\0')
+    struct.pack_into('<HHLL', data, at + 12, 257, 4, 1, 2**31)
+    assert [layout.pixels for layout in layouts_of(bytes(data))] in ([], [48 * 2**31])
+    with pytest.raises(ImageReadError):
+        decode_photo(bytes(data), 'x')
 
 
 def test_directories_in_a_circle_end() -> None:
