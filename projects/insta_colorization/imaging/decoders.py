@@ -175,7 +175,7 @@ def open_by_pillow(file: str | os.PathLike[str] | BinaryIO, max_pixels: int) -> 
     except Image.UnidentifiedImageError as error:
         raise ImageReadError(_UNKNOWN) from error
     except Image.DecompressionBombError as error:
-        most = f'{2 * Image.MAX_IMAGE_PIXELS}' if Image.MAX_IMAGE_PIXELS else ''
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageReadError(
             f'it has more than the {most} pixels that Pillow decodes; make it a PNG or TIFF'
         ) from error

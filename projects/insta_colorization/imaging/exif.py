@@ -17,6 +17,7 @@ _DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(
 # By the tag of the directory that they are in; None is the first one.
 _INNER_DIRECTORIES = {None: (_EXIF, _GPS), _EXIF: (_INTEROP,)}
 _IPTC_TAG, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC = 33723, 50706, 330, 262
+_READ_TAGS = {*_DESCRIPTIVE_TAGS, _IPTC_TAG, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC}
 # What values mean that come from a sensor (TIFF/EP, DNG), and what a CR2 of Canon's has behind its header.
 OF_SENSORS, _CR2 = (32803, 34892), b'CR'
 # Pillow does not know such files.
@@ -52,12 +53,13 @@ def opened_directory(tiff: bytes, group: int | None = None) -> 'ImageFileDirecto
 
 
 def _tags(tiff: bytes, at: int | None = None, group: int | None = None) -> dict[int, Any]:
-    """The tags of a directory of a TIFF, of its first one by None, with the directories in it that EXIF has."""
+    """The tags of a directory of a TIFF that matter, of its first one by None, with EXIF's directories in it."""
     directory, file = opened_directory(tiff, group), io.BytesIO(tiff)
     file.seek(directory.next if at is None else at)
     directory.load(file)
+    wanted = [tag for tag in directory if group or tag in _READ_TAGS]  # what is damaged elsewhere does not matter
     # Some writers call the bytes of IPTC integers of 32 bits.
-    found: dict[int, Any] = {tag: directory._tagdata[tag] if tag == _IPTC_TAG else directory[tag] for tag in directory}
+    found: dict[int, Any] = {tag: directory._tagdata[tag] if tag == _IPTC_TAG else directory[tag] for tag in wanted}
     tags: dict[int, Any] = {
         tag: value[0] if isinstance(value, tuple) and len(value) == 1 else value for tag, value in found.items()
     }

@@ -15,6 +15,7 @@ from skimage.color import lab2rgb, rgb2lab
 from insta_colorization.imaging import codecs
 from insta_colorization.imaging.codecs import pages_in
 from insta_colorization.imaging.decoders import libvips
+from insta_colorization.imaging.exif import tiff_metadata
 from insta_colorization.imaging.photo import ImageReadError, as_photo, decode_photo, load_rgb
 from insta_colorization.imaging.tiff import MOST_PAGES, layouts_of
 
@@ -301,6 +302,15 @@ def test_a_bigtiff_says_what_a_tiff_says(order: str) -> None:
     raw = tiff(given, bigtiff=True, extratags=[(50706, 1, 4, b'\1\4\0\0', True)], **options)
     with pytest.raises(ImageReadError, match='raw photo'):
         decode_photo(raw, 'x')
+
+
+@pytest.mark.filterwarnings('error')
+def test_a_damaged_tag_that_nobody_asks_for_costs_no_exif() -> None:
+    data = bytearray(tiff(GREY, metadata=None, software='Scan', extratags=[(269, 2, 0, 'a.tif', True)]))
+    at = data.index(struct.pack('<HHL', 278, 4, 1))  # rows of a strip
+    struct.pack_into('<L', data, at + 4, 2)
+    assert b'Scan' in tiff_metadata(bytes(data)).exif
+    assert b'a.tif' in tiff_metadata(bytes(data)).exif
 
 
 def test_a_palette_with_alpha_that_only_pillow_reads() -> None:
