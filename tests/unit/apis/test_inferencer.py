@@ -86,6 +86,7 @@ class TestConstruction:
         assert plain.model.networks == ('image_net',)
         assert fused.model.networks == ('image_net', 'instance_net', 'fusion_net')
 
+    @pytest.mark.slow
     def test_shipped_weights_by_default(self):
         inferencer = ColorizationInferencer(device='cpu')
 
@@ -282,6 +283,7 @@ class TestStepByStep:
         ],
     )
     @pytest.mark.parametrize('batch_size', [1, 3])
+    @pytest.mark.slow
     def test_steps_give_what_the_call_gives(self, fused, album, given, batch_size):
         inputs = given(album)
         expected = fused(inputs, batch_size=batch_size, saturation=1.5)
@@ -377,6 +379,7 @@ class TestColour:
 
         assert np.abs(guided.astype(int) - bilinear).max() > 1
 
+    @pytest.mark.slow
     def test_decoder_comes_before_the_checkpoints(self, image_weights):
         pictures = [
             ColorizationInferencer(weights=image_weights, device='cpu', decoder=decoder)(textured())['visualization'][0]
@@ -396,6 +399,7 @@ class TestColour:
 
 class TestBatches:
     @pytest.mark.parametrize('batch_size', [2, 3, 9])
+    @pytest.mark.slow
     def test_equal_single_runs(self, fused_weights, album, batch_size):
         counts = {'1.png': 0, '2.png': 1, '3.png': 2, '4.png': 0}
 
@@ -445,6 +449,7 @@ class TestBatches:
         assert sizes == [(3, 6), (1, 2)]
 
     @pytest.mark.parametrize('workers', [0, 1, 3])
+    @pytest.mark.slow
     def test_workers_change_nothing(self, fused, album, tmp_path, workers):
         fused(album, out_dir=tmp_path / 'out', batch_size=2, workers=workers, save_json=True)
 
@@ -482,6 +487,7 @@ class TestPrecision:
         assert 0 < error.mean() < 0.5
         assert error.quantile(0.99) < 3
 
+    @pytest.mark.slow
     def test_of_the_fused_networks(self, predict):
         assert 0 < (predict('bf16') - predict('fp32')).abs().mean() < 0.02
 
@@ -590,6 +596,7 @@ class TestInstances:
             pytest.param([[i % 40, i % 30, i % 40 + 9, i % 30 + 9] for i in range(500)], id='500'),
         ],
     )
+    @pytest.mark.slow
     def test_odd_boxes_work(self, fused_weights, boxes):
         inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=Boxes(boxes))
 
@@ -752,6 +759,7 @@ class TestFiles:
         assert json.loads((tmp_path / 'array_0.png.json').read_text())['boxes'] == BOXES
         assert read_photo(tmp_path / 'array_0.png.fusion.png').size == (2 * (48 + 22), 4 * 64 + 3 * 6)
 
+    @pytest.mark.slow
     def test_fusion_maps_in_a_batch_belong_to_their_photo(self, fused, album):
         rows = ('conv2', 'conv10')
 
@@ -946,6 +954,7 @@ class TestOtherPlaces:
             plain(item)
 
     @pytest.mark.parametrize('copy', [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+    @pytest.mark.slow
     def test_a_copy_colours_alike(self, fused_weights, copy):
         """Workers that are spawned get one."""
         own = ColorizationInferencer(weights=fused_weights, device='cpu', detector='opencv')
@@ -1004,6 +1013,7 @@ def test_a_hint_outside_its_photo_fails_that_photo_alone(plain, album, tmp_path)
     assert 'point (300, 20) lies outside the photo of width 60 and height 42' in records[1]['reason']
 
 
+@pytest.mark.slow
 def test_captions_by_the_photos_names(plain, album, tmp_path):
     (tmp_path / 'captions.csv').write_text('2.png,blue grass\n')
 

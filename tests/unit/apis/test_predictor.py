@@ -392,6 +392,7 @@ class TestCaptions:
         again = fused.predict(textured(), instances=found, caption='a red bus', upsampling='bilinear')
         assert (again.pixels == red.pixels).all()
 
+    @pytest.mark.slow
     def test_weights_that_never_saw_a_hint_follow_them_outside_the_networks(self):
         predictor = Predictor(weights=UNHINTED, device='cpu', detector='none', precision='fp32', input_size=64)
         found = Instances.clipped([[16, 12, 48, 36]], SIZE, labels=[5])

@@ -698,6 +698,7 @@ def runner(model: nn.Module, tmp_path: Path, **kwargs) -> Runner:
 
 @pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize('layout', ['instacolorization', 'mmagic', 'ours'])
+@pytest.mark.slow
 def test_runner_loads_from_every_layout(files, folder, ours, tmp_path, layout):
     path = {'instacolorization': folder, 'mmagic': tmp_path / 'a.pth', 'ours': tmp_path / 'a.safetensors'}[layout]
     if path != folder:

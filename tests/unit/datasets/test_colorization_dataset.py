@@ -427,6 +427,7 @@ class TestBrokenPhoto:
         assert 'skipped photo 1 so far: the pipeline gives nothing for ' in log.text
 
 
+@pytest.mark.slow
 def test_views_come_again_and_are_made_once(folder):
     photo = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     Image.fromarray(photo).save(folder / 'a.png')

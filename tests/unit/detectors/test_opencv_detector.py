@@ -22,6 +22,7 @@ def face(instances):
     return boxes[((boxes[:, :2] < 205) & (boxes[:, 2:] > 130)).all(dim=1) & (boxes[:, 2] > 230)]
 
 
+@pytest.mark.slow
 def test_finds_the_astronauts_head_and_shoulders(detector, astronaut):
     found = select(detector.detect([astronaut])[0], detector.score_thr)
 

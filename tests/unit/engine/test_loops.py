@@ -73,6 +73,7 @@ def train(
 
 @pytest.mark.parametrize('workers', [pytest.param(0, id='alone'), pytest.param(2, id='persistent workers')])
 @pytest.mark.parametrize('done', [pytest.param(2, id='within an epoch'), pytest.param(5, id='in the next epoch')])
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_next_batch(tmp_path, done, workers):
     whole = train(tmp_path / 'whole', 8).model.batches
     train(tmp_path / 'parts', done, workers=workers)

@@ -146,6 +146,7 @@ class TestTool:
 
         return run
 
+    @pytest.mark.slow
     def test_the_tint_of_the_test_photos_is_measured_and_said(self, measured, capsys):
         status, results = measured([tinted((8, 16)), tinted((8, 16))[::-1]], '--baseline', 'tint')
 

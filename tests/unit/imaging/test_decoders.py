@@ -161,6 +161,7 @@ def test_special_files_are_refused_at_once(tmp_path, monkeypatch, read, kind):
         read(path)
 
 
+@pytest.mark.slow
 def test_a_photo_never_fails_for_another_one_nor_takes_its_reason():
     """libvips has one text of errors for all threads."""
     noise = Image.effect_noise((64, 64), 80)

@@ -119,6 +119,7 @@ class TestFlops:
         assert (three - one) / 2 > none
 
     @pytest.mark.parametrize('name', ['weights_mask', 'fusion_decoder'])
+    @pytest.mark.slow
     def test_ablations(self, run, name):
         status, text = run('get_flops', name, '--instances', 1)
 
@@ -181,6 +182,7 @@ class TestBrowseDataset:
 
         return sheets
 
+    @pytest.mark.slow
     def test_photos_with_instances_show_their_crops(self, sheets):
         found = sheets('test')
 
@@ -189,13 +191,16 @@ class TestBrowseDataset:
         assert heights[0] == heights[1] > heights[2] == heights[3]
         assert {picture.shape[1] for picture in found.values()} == {780}
 
+    @pytest.mark.slow
     def test_only_some(self, sheets):
         assert list(sheets('train', '--num', 1)) == ['000000_0.png']
 
+    @pytest.mark.slow
     def test_the_dataset_filters_as_in_training(self, sheets):
         assert len(sheets('train')) == 2
 
     @pytest.mark.parametrize('subset', ['train', 'test'])
+    @pytest.mark.slow
     def test_grey_is_the_networks_own(self, sheets, subset):
         """In training that of the 8-bit grey photo, in testing the photo's L; scikit-image is the judge."""
         picture = sheets(subset)['000001_1.png']
@@ -208,6 +213,7 @@ class TestBrowseDataset:
         assert np.abs(grey[..., 1] - expected).max() <= 2
         assert np.ptp(grey.astype(int), axis=2).max() <= 1
 
+    @pytest.mark.slow
     def test_small_inputs(self, sheets):
         assert len(sheets('test', ann_file='', config='insta_fusion_photos_w025_64x64')) == 4
 
@@ -235,6 +241,7 @@ class TestEvaluateHints:
             *('--boxes', tmp_path / 'boxes.json', '--out', tmp_path / 'figures.json'),
         ]
 
+    @pytest.mark.slow
     def test_strict_hints_are_met(self, run, options, tmp_path):
         status, text = run('evaluate_hints', *options, '--strict-hints', '--sizes', 32, 64)
 
@@ -250,6 +257,7 @@ class TestEvaluateHints:
         assert figures['drift']['median'] > 0
         assert 'distance' in text
 
+    @pytest.mark.slow
     def test_points(self, run, options, tmp_path):
         assert run('evaluate_hints', *options, '--kind', 'points')[0] == 0
 

@@ -48,6 +48,7 @@ def test_folder_to_ours(tool, published, weights, tmp_path, capsys):
     assert wrote.startswith(f'wrote {tmp_path / "a.safetensors"} (')
 
 
+@pytest.mark.slow
 def test_three_files_to_mmagic_and_back(tool, published, weights, tmp_path):
     assert run(tool, *published.iterdir(), tmp_path / 'mmagic.pth', '--to', 'mmagic') == 0
     assert len(torch.load(tmp_path / 'mmagic.pth', weights_only=True)['state_dict']) == 489

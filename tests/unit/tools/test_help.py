@@ -59,6 +59,7 @@ def test_the_demo_tells_defaults_and_choices(shown, line):
     assert line in ' '.join(shown['demo/colorization_demo.py'][0].split())
 
 
+@pytest.mark.slow
 def test_the_help_arrives_where_it_is_not_caught():
     done = subprocess.run(
         [sys.executable, str(ROOT / 'demo' / 'colorization_demo.py'), '--help'], capture_output=True, text=True

@@ -50,6 +50,7 @@ def lists(folder) -> tuple[list[str], list[str]]:
     return tuple((folder / f'{name}.txt').read_text().split() for name in ('train', 'val'))
 
 
+@pytest.mark.slow
 def test_photos_are_unpacked_byte_for_byte(run, source, tmp_path):
     status, printed = run(source)
 
@@ -62,6 +63,7 @@ def test_photos_are_unpacked_byte_for_byte(run, source, tmp_path):
     assert not (tmp_path / 'out' / 'grey.png').exists()
 
 
+@pytest.mark.slow
 def test_squares(run, source, tmp_path):
     run(source, '--size', 8)
 
@@ -107,6 +109,7 @@ def test_no_part_of_a_photo_is_left(run, source, tmp_path, monkeypatch, tool):
     assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
 
 
+@pytest.mark.slow
 def test_a_tar_is_as_good_as_a_folder(run, source, tmp_path):
     with tarfile.open(tmp_path / 'photos.tar', 'w') as archive:
         archive.add(source, '.')
@@ -116,6 +119,7 @@ def test_a_tar_is_as_good_as_a_folder(run, source, tmp_path):
     assert [set(names) for names in lists(tmp_path / 'from_tar')] == [set(names) for names in lists(tmp_path / 'out')]
 
 
+@pytest.mark.slow
 def test_photos_that_are_there_are_kept(run, source, tmp_path):
     run(source)
     before = lists(tmp_path / 'out')
@@ -128,6 +132,7 @@ def test_photos_that_are_there_are_kept(run, source, tmp_path):
     assert (tmp_path / 'out' / '0.webp').read_bytes() == b'mine'
 
 
+@pytest.mark.slow
 def test_the_first_of_two_photos_of_the_same_name(run, source, tmp_path):
     assert '31 kept, 31 of a name that another photo has' in run(source, source)[1]
 

@@ -27,6 +27,7 @@ def pages(how: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_freed_memory_is_kept():
     # NumPy asks for huge pages, of 2 MB, where the system has them: some 320 mappings, or 160,000.
     assert pages('give back') >= 200

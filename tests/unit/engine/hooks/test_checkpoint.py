@@ -100,6 +100,7 @@ class TestWholeCheckpoints:
 
         assert seen == [('iter_1.pth', ['iter_1.pth', 'iter_2.pth'], 'iter_2.pth')]
 
+    @pytest.mark.slow
     def test_a_resumed_run_removes_what_a_killed_one_left(self, tmp_path, monkeypatch):
         def killed(self, steps):
             if len(steps) > 1:
@@ -125,6 +126,7 @@ class TestWholeCheckpoints:
         assert checkpoints(tmp_path) == ['iter_3.pth']
         assert not list(tmp_path.glob('.*.tmp'))
 
+    @pytest.mark.slow
     def test_the_best_one_is_kept_as_well(self, tmp_path):
         runner = make_runner(
             tmp_path, val_interval=1, checkpoint={'max_keep_ckpts': 1, 'save_best': 'auto', 'rule': 'greater'}

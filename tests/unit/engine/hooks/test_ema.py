@@ -52,18 +52,21 @@ class TestRecalibratedEMA:
             assert torch.equal(checkpoint['ema_state_dict'][f'module.{name}'], runner.model.get_parameter(name)), name
         assert_measured(checkpoint['state_dict'])
 
+    @pytest.mark.slow
     def test_plain_ema_would_save_other_statistics(self, tmp_path):
         make_runner(tmp_path, hook={**RECALIBRATED, 'type': 'EMAHook'}).train()
 
         with pytest.raises(AssertionError, match='running_'):
             assert_measured(saved(tmp_path, 3)['state_dict'])
 
+    @pytest.mark.slow
     def test_every_checkpoint_is_measured_also_right_after_a_validation(self, tmp_path):
         make_runner(tmp_path, val_interval=1).train()
 
         for iteration in (1, 2, 3):
             assert_measured(saved(tmp_path, iteration)['state_dict'])
 
+    @pytest.mark.slow
     def test_validation_sees_them(self, tmp_path, monkeypatch):
         validated = []
         original = ImageColorizer.val_step
@@ -79,6 +82,7 @@ class TestRecalibratedEMA:
         for state in validated:
             assert_measured(state)
 
+    @pytest.mark.slow
     def test_training_is_not_disturbed(self, tmp_path):
         runs = {}
         for name, hook in (('EMAHook', 'EMAHook'), ('ours', 'RecalibratedEMAHook')):
@@ -108,6 +112,7 @@ class TestRecalibratedEMA:
             if 'running' in name:
                 assert torch.equal(raw[f'module.{name}'], value), name
 
+    @pytest.mark.slow
     def test_a_stopped_run_goes_on(self, tmp_path):
         make_runner(tmp_path / 'whole', iters=4, save=2).train()
         make_runner(tmp_path / 'parts', iters=2, save=2).train()

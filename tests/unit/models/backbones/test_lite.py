@@ -22,6 +22,7 @@ def lightness() -> torch.Tensor:
 
 
 class TestEncoder:
+    @pytest.mark.slow
     def test_features_are_timms(self):
         timm = pytest.importorskip('timm', reason='an independent EfficientNet-Lite0 comes from timm')
         theirs = timm.create_model('tf_efficientnet_lite0', features_only=True, pretrained=False).eval().double()

@@ -250,6 +250,7 @@ class TestForward:
         assert all(p.grad is not None for p in model.fusion_net.fusions.parameters())
         assert all(p.grad is None for p in model.image_net.parameters())
 
+    @pytest.mark.slow
     def test_the_class_head_runs_only_when_a_loss_asks(self, lively, inputs):
         for losses, runs in (({'ab': {'type': 'HuberLoss'}}, 0), ({'classes': {'type': 'RebalancedClassLoss'}}, 2)):
             model = lively(InstColorizer(**NETWORKS, losses=losses))

@@ -49,6 +49,7 @@ def test_a_full_image_network_there_and_back(lively, tmp_path, monkeypatch, suff
     assert torch.equal(read(lightness=lightness), model(lightness=lightness))
 
 
+@pytest.mark.slow
 def test_the_next_stage_begins_with_it(lively):
     first, second = lively(ImageColorizer(LITE), seed=1), lively(InstanceColorizer(LITE, LITE), seed=2)
 
@@ -110,6 +111,7 @@ def test_a_file_of_stage_2_is_not_taken_for_one_of_stage_3(lively, tmp_path):
     assert torch.equal(third.fusion_net.bottleneck.weight, model.image_net.bottleneck.weight)
 
 
+@pytest.mark.slow
 def test_where_all_rows_have_fusions_the_config_says_which_run(lively, tmp_path):
     (path,) = save_checkpoint(system(lively, 'decoder').state_dict(), tmp_path / 'a.pth')
     checkpoint = load_checkpoint(path)
@@ -126,6 +128,7 @@ def test_where_all_rows_have_fusions_the_config_says_which_run(lively, tmp_path)
         pytest.param({'inner_channels': 6}, 'has inner_channels 5, but that of InstColorizer has 6', id='inner'),
     ],
 )
+@pytest.mark.slow
 def test_another_fusion_is_refused(lively, change, words):
     with pytest.raises(CheckpointError, match=words):
         system(lively, **change).load_state_dict(system(lively).state_dict())

@@ -78,6 +78,7 @@ class TestTheWrongModel:
         with pytest.raises(ValueError, match=r"config's model must be one of PatchColorizer, but is InstColorizer"):
             colorizer_for(load_checkpoint(released), {'type': 'InstColorizer'})
 
+    @pytest.mark.slow
     def test_eccv16_as_the_start_of_its_training(self, released):
         model = InstColorizer(TRUNK, TRUNK, {'type': 'FusionNetwork', 'width': 1 / 16})
 

@@ -161,6 +161,7 @@ class TestRecolouring:
 
         torch.testing.assert_close(Recolorer(model, photo, 64).color(ids), sample.pred_ab, atol=1e-6, rtol=0)
 
+    @pytest.mark.slow
     def test_an_edit_changes_what_it_reaches_and_nothing_else(self, model, wide):
         recolorer, ids = Recolorer(model, wide, self.SIZE), np.zeros((self.SIZE, self.SIZE), np.uint8)
         before = recolorer.color(ids)
@@ -191,6 +192,7 @@ class TestRecolouring:
         window = 2 * model.color_net.reach + 1
         assert sizes == [(-(-window // 32) * 32,) * 2]
 
+    @pytest.mark.slow
     def test_pictures_stay_equal_beyond_it(self, model, wide):
         session = EditingSession(model, wide, np.zeros((640, 640), np.uint8), size=self.SIZE)
         before = colorize_pixels(wide, session.colors())

@@ -27,6 +27,7 @@ class TestSizes:
         assert sum(entry.numel() for entry in entries) == number(table)
 
     @pytest.mark.parametrize(('height', 'width'), [(64, 96), (128, 64)])
+    @pytest.mark.slow
     def test_any_multiple(self, height, width):
         gray, ids = torch.rand(2, 1, height, width), torch.zeros(2, height, width, dtype=torch.long)
 
