@@ -11,7 +11,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Where it is set, each of the many processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo studio test test-unit fuzz corpus fuzz-studio lint format docs light-env env core-env
+.PHONY: demo studio test test-unit fuzz corpus fuzz-studio archive-campaign lint format docs light-env env core-env
 
 demo: light-env
 	$(PYTHON) demo/colorization_demo.py $(if $(IMG),--img "$(IMG)") --out-dir results --overwrite
@@ -37,6 +37,10 @@ corpus: env
 # Sends the studio damaged photos and requests, crowds and a day's work; FUZZ has options of tests/fuzz/studio.py.
 fuzz-studio: env
 	$(PYTHON) tests/fuzz/studio.py $(FUZZ)
+
+# Archives by Ray: pace beside a plain run, killed workers and drivers, S3, a lost node; CAMPAIGN may have --photos 300.
+archive-campaign: env
+	$(PYTHON) tests/archive/campaign.py $(CAMPAIGN)
 
 lint: env
 	$(PYTHON) -m ruff check

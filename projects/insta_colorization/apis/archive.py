@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from insta_colorization.fileio.files import scratch_folder, sweep
 from insta_colorization.fileio.stores import INSTALL, ChangedError, Folder, StoredFile
@@ -28,11 +28,12 @@ from insta_colorization.utils.memory import keep_between_photos
 from insta_colorization.utils.options import ArchiveOptions, ColourOptions, PaceOptions, ResultOptions
 from insta_colorization.utils.progress import progress_bar
 
-from .album import color_album
-from .archive_plan import Plan, Planned, Refused
+from .archive_plan import Clerk, Plan, Planned, Refused
 from .jobs import Job, checked_suffix, without_password
-from .pipeline import Steps
-from .predictor import Predictor
+
+if TYPE_CHECKING:
+    from .pipeline import Steps
+    from .predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,9 @@ class Colorist:
     """
 
     def __init__(self, work: Work, clerk: Any) -> None:
+        # torch is for workers alone: neither the driver nor the clerk needs it.
+        from .predictor import Predictor
+
         self._work, self._clerk = work, clerk
         self._problem: str | None = None
         keep_between_photos(work.predictor.get('input_size'))
@@ -135,40 +139,7 @@ class Colorist:
         return _as_row(report)
 
 
-class Clerk:
-    """Knows which photos there are, and which chunks a worker has begun and not ended.
-
-    Args:
-        path: file of the plan.
-        size: photos of a chunk.
-    """
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._plan, self._size = Plan(path), size
-        self._begun: set[int] = set()
-        self._tries: Counter[int] = Counter()
-
-    def begin(self, index: int) -> tuple[list[Planned], bool]:
-        """The photos of a chunk, and whether a worker has begun them before and died."""
-        again = index in self._begun
-        self._begun.add(index)
-        return self._plan.chunk(index, self._size), again
-
-    def deaths(self, number: int) -> int:
-        """How many workers died of a photo that one is now to colour alone."""
-        self._tries[number] += 1
-        return self._tries[number] - 1
-
-    def survived(self, number: int) -> None:
-        """Says that no worker died of a photo."""
-        del self._tries[number]
-
-    def end(self, index: int) -> None:
-        """Says that all photos of a chunk have a result or a reason."""
-        self._begun.discard(index)
-
-
-def color_chunk(predictor: Predictor, photos: Sequence[Planned], work: Work, report: Report) -> None:
+def color_chunk(predictor: 'Predictor', photos: Sequence[Planned], work: Work, report: Report) -> None:
     """Colours photos that have no whole result yet and publishes each result as soon as it is there.
 
     Args:
@@ -181,6 +152,8 @@ def color_chunk(predictor: Predictor, photos: Sequence[Planned], work: Work, rep
         OSError: the target is full, or cannot be written at all.
         ValueError: an argument is out of range.
     """
+    from .album import color_album
+
     with ThreadPoolExecutor(_THREADS_OF_A_STORE) as pool:
         there = [False] * len(photos)
         if not work.results.overwrite:
@@ -223,7 +196,7 @@ class _Watch:
         self._lock = threading.Lock()
         self.kinds: dict[Job, str] = {}
 
-    def around(self, steps: Steps) -> Steps:
+    def around(self, steps: 'Steps') -> 'Steps':
         """The steps, watched."""
 
         def finish(job: Job, coloured: Any) -> Any:
@@ -232,12 +205,12 @@ class _Watch:
             return outcome
 
         one, several = self._one, self._several
-        return Steps(
-            one('read', steps.read),
-            several('detect', steps.find),
-            one('colour', steps.pack),
-            several('colour', steps.color),
-            one('write', finish),
+        return steps._replace(
+            read=one('read', steps.read),
+            find=several('detect', steps.find),
+            pack=one('colour', steps.pack),
+            color=several('colour', steps.color),
+            finish=one('write', finish),
         )
 
     def _one(self, stage: str, step: Callable[[Job, Any], Any]) -> Callable[[Job, Any], Any]:
@@ -328,8 +301,11 @@ class Summary:
         done: how many were coloured.
         skipped: how many had a result already.
         failed: how many have none, by kind.
-        duration: seconds from the first chunk to the last one.
-        stages: seconds of each of `STAGES` for a photo that was coloured, of one thread.
+        planning: seconds in which the photos were listed and their results named.
+        first: seconds from then to the first chunk that was done, which workers start in.
+        duration: seconds from the end of the planning to the last chunk.
+        stages: seconds of each of `STAGES` for a photo that was coloured, in one thread.
+        chunk: photos that a worker took at a time.
         workers: how many there were at most.
         cpus: processors of each.
         gpus: GPUs of each.
@@ -340,8 +316,11 @@ class Summary:
     done: int
     skipped: int
     failed: Mapping[str, int]
+    planning: float
+    first: float
     duration: float
     stages: Mapping[str, float]
+    chunk: int
     workers: int
     cpus: float
     gpus: float
@@ -402,6 +381,7 @@ def colorize_archive(
 
 def _run(origin: Folder, work: Work, suffix: str, manifest: str | None, options: ArchiveOptions) -> Summary:
     """Plans and colours, on a machine of the cluster."""
+    planning = time.monotonic()
     with TemporaryDirectory(prefix='plan-') as folder:
         plan = Plan.make(Path(folder) / 'plan.sqlite', origin, work.target, suffix, manifest)
         if work.target.path is not None:
@@ -409,11 +389,12 @@ def _run(origin: Folder, work: Work, suffix: str, manifest: str | None, options:
             sweep(work.target.path)
         # What an earlier run said goes, and a target that cannot be written is met before the first photo.
         table = _FailureTable(work.target)
-        total, begin = len(plan) + plan.num_refused, time.monotonic()
+        total, size = len(plan) + plan.num_refused, options.chunk or chunk_size(len(plan), work.pace.batch_size)
         counted, kinds = Report(), Counter[str]()
-        workers = _num_workers(options)
+        workers, begin, first = _num_workers(options), time.monotonic(), 0.0
         with progress_bar() as tell:
-            for report in _reports(plan, work, options, workers):
+            for report in _reports(plan, work, options, workers, size):
+                first = first or time.monotonic() - begin
                 if report.stop is not None:
                     raise OSError(report.stop)
                 counted.add(report)
@@ -423,30 +404,31 @@ def _run(origin: Folder, work: Work, suffix: str, manifest: str | None, options:
         plan.close()
         table.close()
     stages = {stage: counted.seconds[stage] / max(1, counted.done) for stage in STAGES}
-    duration = time.monotonic() - begin
     summary = Summary(
-        total,
-        counted.done,
-        counted.skipped,
-        dict(kinds),
-        duration,
-        stages,
-        workers,
-        options.cpus,
-        options.gpus,
-        work.pace.batch_size,
+        photos=total,
+        done=counted.done,
+        skipped=counted.skipped,
+        failed=dict(kinds),
+        planning=begin - planning,
+        first=first,
+        duration=time.monotonic() - begin,
+        stages=stages,
+        chunk=size,
+        workers=workers,
+        cpus=options.cpus,
+        gpus=options.gpus,
+        batch_size=work.pace.batch_size,
     )
     work.target.write(SUMMARY, (json.dumps(vars(summary), indent=1) + '\n').encode())
     return summary
 
 
-def _reports(plan: Plan, work: Work, options: ArchiveOptions, workers: int) -> Iterator[Report]:
+def _reports(plan: Plan, work: Work, options: ArchiveOptions, workers: int, size: int) -> Iterator[Report]:
     """Has the workers colour the photos of a plan; chunks come back in any order."""
     import ray
     from ray.data import ActorPoolStrategy
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    size = options.chunk or chunk_size(len(plan), work.pace.batch_size)
     chunks = -(-len(plan) // size)
     if not chunks:
         return
@@ -514,8 +496,10 @@ def _cluster(options: ArchiveOptions) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except ConnectionError as error:
-        raise OSError(f'there is no Ray cluster at {options.address}: {sentence(error)}') from error
+    except Exception as error:  # when it does not start it has no type of its own
+        ray.shutdown()
+        what = 'Ray does not start' if local else f'there is no Ray cluster at {options.address}'
+        raise OSError(f'{what}: {" ".join(str(error).split())}') from error
     try:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():  # Ray's own would end the process without a word

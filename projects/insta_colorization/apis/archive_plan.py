@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -209,6 +210,39 @@ class Plan:
     def close(self) -> None:
         """Closes the file."""
         self._database.close()
+
+
+class Clerk:
+    """Knows which photos there are, and which chunks a worker has begun and not ended.
+
+    Args:
+        path: file of the plan.
+        size: photos of a chunk.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._plan, self._size = Plan(path), size
+        self._begun: set[int] = set()
+        self._tries: Counter[int] = Counter()
+
+    def begin(self, index: int) -> tuple[list[Planned], bool]:
+        """The photos of a chunk, and whether a worker has begun them before and died."""
+        again = index in self._begun
+        self._begun.add(index)
+        return self._plan.chunk(index, self._size), again
+
+    def deaths(self, number: int) -> int:
+        """How many workers died of a photo that one is now to colour alone."""
+        self._tries[number] += 1
+        return self._tries[number] - 1
+
+    def survived(self, number: int) -> None:
+        """Says that no worker died of a photo."""
+        del self._tries[number]
+
+    def end(self, index: int) -> None:
+        """Says that all photos of a chunk have a result or a reason."""
+        self._begun.discard(index)
 
 
 class _Taken:

@@ -18,8 +18,8 @@ from PIL import Image
 from insta_colorization.fileio.download import download
 from insta_colorization.fileio.files import files_below, identity_of
 from insta_colorization.fileio.stores import StoredFile
-from insta_colorization.imaging.maps import MAP_SUFFIX
 from insta_colorization.imaging.photo import (
+    MAP_SUFFIX,
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
     ImageReadError,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from insta_colorization.fileio import files
-from insta_colorization.imaging.maps import MAP_SUFFIX, write_map
-from insta_colorization.imaging.photo import QUALITY, Photo, naming_target, write_photo
+from insta_colorization.imaging.maps import write_map
+from insta_colorization.imaging.photo import MAP_SUFFIX, QUALITY, Photo, naming_target, write_photo
 from insta_colorization.imaging.rendering import colorize_pixels
 from insta_colorization.utils.errors import as_unicode
 from insta_colorization.visualization.sheets import fusion_sheet, map_sheet, sheet

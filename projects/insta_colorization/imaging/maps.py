@@ -19,9 +19,8 @@ from insta_colorization.structures import (
 )
 
 from .decoders import MAX_PIXELS, ImageReadError, open_by_pillow
+from .photo import MAP_SUFFIX
 
-# What is put behind the name of a result, so that the file is the map of that photo.
-MAP_SUFFIX = '.map.png'
 # Grey and indexed files have numbers, the others colours.
 _GREY_MODES, _COLOUR_MODES = ('L', 'LA'), ('P', 'PA', 'RGB', 'RGBA')
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Source = Union[str, os.PathLike[str], bytes, np.ndarray, 'Image.Image', 'Page', 'Photo']
 
+# What is put behind the name of a result, so that the file is the map of that photo, see `maps.write_map`.
+MAP_SUFFIX = '.map.png'
 # How much of a file's head and tail tells whether it is whole.
 ENDS = 12
 _COLOUR_SPREAD = 0.02

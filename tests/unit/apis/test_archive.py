@@ -12,7 +12,7 @@ from PIL import Image
 
 from insta_colorization.apis import archive
 from insta_colorization.apis.archive import Report, Work, chunk_size, color_chunk, colorize_archive
-from insta_colorization.apis.archive_plan import Planned
+from insta_colorization.apis.archive_plan import Clerk, Plan, Planned
 from insta_colorization.apis.jobs import plan
 from insta_colorization.apis.predictor import Predictor
 from insta_colorization.fileio.stores import Folder
@@ -230,12 +230,10 @@ def test_options_out_of_range(values, message):
 
 class TestClerk:
     @pytest.fixture
-    def clerk(self, photos, tmp_path) -> archive.Clerk:
-        from insta_colorization.apis.archive_plan import Plan
-
+    def clerk(self, photos, tmp_path) -> Clerk:
         made = Plan.make(tmp_path / 'plan', Folder.at(tmp_path / 'photos'), Folder.at(tmp_path / 'out'), '.png')
         made.close()
-        return archive.Clerk(tmp_path / 'plan', 2)
+        return Clerk(tmp_path / 'plan', 2)
 
     def test_a_chunk_that_was_begun_and_not_ended_is_told(self, clerk):
         photos, again = clerk.begin(0)
@@ -258,7 +256,7 @@ class TestClerk:
             color_chunk(predictor, group, work, report)
 
         monkeypatch.setattr(archive, 'color_chunk', deadly)
-        monkeypatch.setattr(archive, 'Predictor', lambda **settings: predictor)
+        monkeypatch.setattr('insta_colorization.apis.predictor.Predictor', lambda **settings: predictor)
         monkeypatch.setattr(archive, 'keep_between_photos', lambda size: None)
         monkeypatch.setattr(archive, '_ray', lambda: _Here)
         for _ in range(4):

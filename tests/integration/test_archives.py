@@ -1,0 +1,214 @@
+"""Archives by Ray Data, on one cluster for all tests, and from and to a server of S3."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from insta_colorization.apis.archive import FAILURES, SUMMARY, Summary, colorize_archive
+from insta_colorization.fileio.stores import Folder
+from insta_colorization.utils.options import ArchiveOptions, PaceOptions, ResultOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_PHOTOS = 12
+PATIENCE = 300
+ATTEMPTS = 4
+os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+os.environ.setdefault('RAY_raylet_start_wait_time_s', '120')
+
+ray = pytest.importorskip('ray', reason='there is no ray')
+pq = pytest.importorskip('pyarrow.parquet', reason='there is no pyarrow')
+pytest.importorskip('moto.server', reason='there is no moto with flask')
+pytest.importorskip('s3fs', reason='there is no s3fs')
+
+from archive.faulty_s3 import FaultyS3, faulty_s3  # noqa: E402 needs moto
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def s3() -> Iterator[FaultyS3]:
+    """A server of S3, for this process and those that it starts."""
+    with faulty_s3() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope='module')
+def cluster(s3) -> Iterator[str]:
+    """The address of a cluster on this machine, without what tests do not need; workers know the server of S3."""
+    settings = {'num_cpus': 1, 'object_store_memory': 80 * 2**20, 'include_dashboard': False}
+    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            started = ray.init(address='local', **settings, **quiet)
+            break
+        except Exception:  # a part of Ray waits half a minute for another one, which a busy machine may take longer for
+            ray.shutdown()
+            if not left:
+                raise
+    yield started.address_info['address']
+    ray.shutdown()
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory) -> Path:
+    """Small photos, each with a grey of its own and a profile of metadata."""
+    folder = tmp_path_factory.mktemp('archive') / 'photos'
+    generator = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x010F] = 'Zeiss'
+    for number in range(NUM_PHOTOS):
+        path = folder / ('sub' if number % 3 else '.') / f'{number}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = generator.integers(0, 255, (24, 32), np.uint8)
+        Image.fromarray(noise).save(path, exif=exif, dpi=(300, 300))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def plain(photos, fused_weights, tmp_path_factory) -> Path:
+    """What the run of a folder makes of them, two at a time."""
+    from insta_colorization.apis import ColorizationInferencer
+
+    out = tmp_path_factory.mktemp('plain')
+    inferencer = ColorizationInferencer(weights=fused_weights, detector='none', show_progress=False)
+    inferencer(str(photos), out_dir=out, recursive=True, save_json=True, batch_size=2, marks='none')
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*.png')}
+
+
+def failures(target: Folder) -> dict[str, str]:
+    table = pq.read_table(io.BytesIO(target.file(FAILURES).read()))
+    assert table.column_names == ['photo', 'kind', 'reason']
+    return {Path(row['photo']).name: row['kind'] for row in table.to_pylist()}
+
+
+def wait_for(found, what: str):
+    deadline = time.monotonic() + PATIENCE
+    while not (result := found()):
+        assert time.monotonic() < deadline, f'no {what} in {PATIENCE} s'
+        time.sleep(0.02)
+    return result
+
+
+def workers() -> list[psutil.Process]:
+    return [process for process in psutil.Process().children(recursive=True) if 'MapWorker' in process.name()]
+
+
+def run(source: object, target: object, weights: Path, manifest: str | None = None, **options: object) -> Summary:
+    built = {'weights': str(weights), 'detector': 'none'}
+    pace = PaceOptions(batch_size=2, workers=0)
+    results = ResultOptions(marks='none')  # a mark has the time
+    return colorize_archive(source, target, manifest, built, results, pace=pace, options=ArchiveOptions(**options))
+
+
+def test_a_folder_whose_worker_is_killed_is_complete_and_equal(cluster, photos, plain, fused_weights, tmp_path):
+    before = {path: path.read_bytes() for path in photos.rglob('*.jpg')}
+    (tmp_path / 'bad.jpg').write_bytes(b'no photo')
+    manifest = tmp_path / 'photos.txt'
+    names = [str(path.relative_to(photos)) for path in sorted(before, key=lambda path: int(path.stem))]
+    manifest.write_text('\n'.join([*names, names[0], 'none.jpg', 'sub', str(tmp_path / 'bad.jpg')]))
+    target = tmp_path / 'out'
+    killed: list[int] = []
+
+    def kill() -> None:
+        wait_for(lambda: list(target.rglob('*.png')), 'result')
+        killed.extend(worker.pid for worker in workers())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    summary = run(photos, target, fused_weights, str(manifest), chunk=4)
+    killer.join()
+
+    assert killed
+    assert summary.done + summary.skipped == NUM_PHOTOS
+    assert summary.failed == {'duplicate': 1, 'missing': 1, 'folder': 1, 'damaged': 1}
+    kinds = {'0.jpg': 'duplicate', 'none.jpg': 'missing', 'sub': 'folder', 'bad.jpg': 'damaged'}
+    assert failures(Folder.at(target)) == kinds
+    assert json.loads((target / SUMMARY).read_bytes())['photos'] == NUM_PHOTOS + 4
+    assert contents(target).keys() == contents(plain).keys()
+    for name in contents(plain):
+        with Image.open(plain / name) as one, Image.open(target / name) as other:
+            assert one.getexif() == other.getexif()
+            assert one.info['dpi'] == other.info['dpi']
+            # Photos that another worker did alone were in a batch before.
+            assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 1
+        assert json.loads((target / f'{name}.json').read_bytes())['output'] == str(target / name)
+    assert not list(target.rglob('*.tmp'))
+    assert {path: path.read_bytes() for path in photos.rglob('*.jpg')} == before
+
+
+def test_s3_that_fails_now_and_then_and_a_driver_that_is_killed(cluster, s3, photos, plain, fused_weights):
+    import boto3
+
+    store = boto3.client('s3')
+    for bucket in ('masters', 'access'):
+        store.create_bucket(Bucket=bucket)
+    for path in photos.rglob('*.jpg'):
+        store.put_object(Bucket='masters', Key=f'1901/{path.relative_to(photos)}', Body=path.read_bytes())
+
+    def results() -> dict[str, str]:
+        listed = store.list_objects_v2(Bucket='access').get('Contents', ())
+        return {found['Key']: found['LastModified'] for found in listed if found['Key'].endswith('.png')}
+
+    tool = ['tools/colorize_archive.py', 's3://masters/1901', 's3://access/1901', '--address', 'auto', '--chunk', '2']
+    options = [
+        '--checkpoint',
+        str(fused_weights),
+        '--detector',
+        'none',
+        '--batch-size',
+        '2',
+        '--workers',
+        '0',
+        '--marks',
+        'none',
+    ]
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(['projects', *sys.path]), 'RAY_ADDRESS': cluster}
+    with subprocess.Popen([sys.executable, '-W', 'ignore', *tool, *options], cwd=ROOT, env=env) as driver:
+        wait_for(results, 'result')
+        driver.kill()
+    wait_for(lambda: not workers(), 'end of the workers')
+    kept = results()
+    assert 0 < len(kept) < NUM_PHOTOS
+
+    target = Folder.at('s3://access/1901')
+    summary = run('s3://masters/1901', target.address, fused_weights, chunk=2)
+
+    assert (summary.done, summary.skipped) == (NUM_PHOTOS - len(kept), len(kept))
+    assert summary.failed == failures(target) == {}
+    assert results().items() >= kept.items()
+    assert s3.given > 0
+    written = {name: target.file(name).read() for name in target.names() if name.endswith('.png')}
+    assert written == contents(plain)
+    record = json.loads(target.file('0.png.json').read())
+    assert record['output'] == 's3://access/1901/0.png'
+    assert record['source']['ETag'] == store.head_object(Bucket='masters', Key='1901/0.jpg')['ETag']
+
+
+def test_a_bucket_that_is_not_there_ends_the_run_before_the_first_photo(cluster, photos, fused_weights):
+    with pytest.raises(OSError, match=r'cannot write s3://nowhere/failures\.parquet: .*bucket'):
+        run(photos, 's3://nowhere', fused_weights)
+
+
+def test_a_setting_that_no_worker_can_use_is_one_sentence(cluster, photos, fused_weights, tmp_path):
+    with pytest.raises(ValueError, match='a worker needs 2 GPU, but the cluster has 1 CPU and 0 GPU'):
+        run(photos, tmp_path / 'out', fused_weights, gpus=2)
