@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
+from clusters import node_settings
 from faulty_s3 import faulty_s3
 from PIL import Image
 
@@ -182,10 +183,10 @@ class Campaign:
         """A cluster of three nodes, of which one is lost when a third is done."""
         from ray.cluster_utils import Cluster
 
-        target, limits = self.folder / 'nodes', {'object_store_memory': 80 * 2**20}
-        cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1, **limits})
+        target = self.folder / 'nodes'
+        cluster = Cluster(initialize_head=True, head_node_args=node_settings(num_cpus=1))
         try:
-            nodes = [cluster.add_node(num_cpus=1, **limits) for _ in range(2)]
+            nodes = [cluster.add_node(**node_settings(num_cpus=1)) for _ in range(2)]
             with self._job(self.source, target, '--address', 'auto', RAY_ADDRESS=cluster.address) as process:
                 while process.poll() is None and count_of(target) < self.args.photos // 3:
                     time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -128,7 +128,7 @@ def estimate(times: Times, photos: int, args: argparse.Namespace) -> Estimate:
     time = args.hours * 3600 - planning - times.start
     needed = math.ceil(photos * times.photo / int(each) / time) if time > 0 else args.machines
     machines = min(max(1, needed), args.machines)
-    chunk = min(max(photos // 1000, 16), 1024)
+    chunk = min(max(photos // 1000, 16), 4096)
     store = args.store or math.inf
     seconds = duration(times, photos, machines * int(each), chunk, store)
     bottleneck = times.slowest

@@ -43,7 +43,7 @@ STAGES = ('read', 'detect', 'colour', 'write')
 _MOST_DEATHS = 3
 _THREADS_OF_A_STORE = 16
 # Few enough that a kill repeats little, and so many of them that millions of photos are some thousands of tasks.
-_CHUNKS, _SMALLEST_CHUNK, _LARGEST_CHUNK = 1000, 16, 1024
+_CHUNKS, _SMALLEST_CHUNK, _LARGEST_CHUNK = 1000, 16, 4096
 _OBJECT_STORE_BYTES = 80 * 2**20
 _FAILURES_AT_ONCE = 1000
 
@@ -401,6 +401,8 @@ def _run(origin: Folder, work: Work, suffix: str, manifest: str | None, options:
                 kinds.update(table.add(report.failed))
                 tell(counted.done + counted.skipped + kinds.total(), total)
         kinds.update(table.add(plan.refused()))
+        if work.target.path is not None:  # what workers that were killed left
+            sweep(work.target.path)
         plan.close()
         table.close()
     stages = {stage: counted.seconds[stage] / max(1, counted.done) for stage in STAGES}
@@ -437,7 +439,9 @@ def _reports(plan: Plan, work: Work, options: ArchiveOptions, workers: int, size
     settings: dict[str, Any] = {'max_restarts': -1, 'max_task_retries': -1, 'scheduling_strategy': here}
     clerk = ray.remote(Clerk).options(num_cpus=0, **settings).remote(plan.path, size)
     _quieten()
-    reports = ray.data.range(chunks, override_num_blocks=chunks).map_batches(
+    # A range would be made by tasks that need a processor, which workers may all have.
+    numbers = ray.data.from_items([{'id': index} for index in range(chunks)], override_num_blocks=chunks)
+    reports = numbers.map_batches(
         Colorist,
         fn_constructor_args=(work, clerk),
         batch_size=1,

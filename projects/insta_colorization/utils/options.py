@@ -218,7 +218,7 @@ class ArchiveOptions:
         actors: how many workers there are at most; None for as many as the cluster has room for.
         cpus: processors of a worker.
         gpus: GPUs of a worker; several can share one.
-        chunk: photos that a worker takes at a time; None for a thousandth of all, 16 to 1024, in whole batches.
+        chunk: photos that a worker takes at a time; None for a thousandth of all, 16 to 4096, in whole batches.
 
     Raises:
         ValueError: a value is unknown or out of range.

@@ -208,7 +208,7 @@ def test_without_ray_one_sentence_has_the_command(tmp_path, monkeypatch):
         colorize_archive(tmp_path / 'photos', tmp_path / 'out')
 
 
-@pytest.mark.parametrize(('photos', 'batch', 'size'), [(5, 1, 16), (5000, 3, 18), (200_000, 8, 200), (10**8, 1, 1024)])
+@pytest.mark.parametrize(('photos', 'batch', 'size'), [(5, 1, 16), (5000, 3, 18), (200_000, 8, 200), (10**8, 1, 4096)])
 def test_chunks_are_whole_batches(photos, batch, size):
     assert chunk_size(photos, batch) == size
 
