@@ -69,7 +69,8 @@ def _told(address: str, doing: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'cannot {doing} {address}: there is no such file') from error
+        what = 'place' if doing == 'write' else 'file'  # a store has no folders, but buckets
+        raise FileNotFoundError(f'cannot {doing} {address}: there is no such {what}') from error
     except PermissionError as error:
         raise PermissionError(f'cannot {doing} {address}: permission denied') from error
     except IsADirectoryError as error:
