@@ -4,8 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +19,6 @@ from insta_colorization.apis.archive import FAILURES, SUMMARY, Summary, colorize
 from insta_colorization.fileio.stores import Folder
 from insta_colorization.utils.options import ArchiveOptions, PaceOptions, ResultOptions
 
-ROOT = Path(__file__).resolve().parents[2]
 NUM_PHOTOS = 12
 PATIENCE = 300
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
@@ -157,54 +154,6 @@ def test_a_folder_whose_worker_is_killed_is_complete_and_equal(cluster, photos, 
         assert json.loads((target / f'{name}.json').read_bytes())['output'] == str(target / name)
     assert len(list(target.glob('.*'))) <= len(killed)
     assert {path: path.read_bytes() for path in photos.rglob('*.jpg')} == before
-
-
-def test_s3_that_fails_now_and_then_and_a_driver_that_is_killed(cluster, s3, photos, plain, fused_weights):
-    import boto3
-
-    store = boto3.client('s3')
-    for bucket in ('masters', 'access'):
-        store.create_bucket(Bucket=bucket)
-    for path in photos.rglob('*.jpg'):
-        store.put_object(Bucket='masters', Key=f'1901/{path.relative_to(photos)}', Body=path.read_bytes())
-
-    def results() -> dict[str, str]:
-        listed = store.list_objects_v2(Bucket='access').get('Contents', ())
-        return {found['Key']: found['LastModified'] for found in listed if found['Key'].endswith('.png')}
-
-    tool = ['tools/colorize_archive.py', 's3://masters/1901', 's3://access/1901', '--address', 'auto', '--chunk', '2']
-    options = [
-        '--checkpoint',
-        str(fused_weights),
-        '--detector',
-        'none',
-        '--batch-size',
-        '2',
-        '--workers',
-        '0',
-        '--marks',
-        'none',
-    ]
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(['projects', *sys.path]), 'RAY_ADDRESS': cluster}
-    with subprocess.Popen([sys.executable, '-W', 'ignore', *tool, *options], cwd=ROOT, env=env) as driver:
-        wait_for(results, 'result')
-        driver.kill()
-    wait_for(lambda: not workers(), 'end of the workers')
-    kept = results()
-    assert kept
-
-    target = Folder.at('s3://access/1901')
-    summary = run('s3://masters/1901', target.address, fused_weights, chunk=2)
-
-    assert (summary.done, summary.skipped) == (NUM_PHOTOS - len(kept), len(kept))
-    assert summary.failed == failures(target) == {}
-    assert results().items() >= kept.items()
-    assert s3.given > 0
-    written = {name: target.file(name).read() for name in target.names() if name.endswith('.png')}
-    assert written == contents(plain)
-    record = json.loads(target.file('0.png.json').read())
-    assert record['output'] == 's3://access/1901/0.png'
-    assert record['source']['ETag'] == store.head_object(Bucket='masters', Key='1901/0.jpg')['ETag']
 
 
 def test_a_bucket_that_is_not_there_ends_the_run_before_the_first_photo(cluster, photos, fused_weights):
