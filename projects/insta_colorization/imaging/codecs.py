@@ -319,9 +319,9 @@ def _by_tifffile(data: bytes, max_pixels: int, page: int, layout: Layout) -> 'py
     image = _of_values(values, layout, layout.interpretation)
     if layout.is_associated and not layout.is_lab:
         image = image.unpremultiply().rint().cast(image.format).copy(interpretation=image.interpretation)
-    across, down = said['dpi'] or (_MM_PER_INCH, _MM_PER_INCH)
-    image = image.copy(xres=across / _MM_PER_INCH, yres=down / _MM_PER_INCH)
-    if said['dpi']:
+    if said['dpi'] and _is_possible(said['dpi']):
+        across, down = said['dpi']
+        image = image.copy(xres=across / _MM_PER_INCH, yres=down / _MM_PER_INCH)
         image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
     if said['profile']:
         image.set_type(vips.GValue.blob_type, 'icc-profile-data', said['profile'])
@@ -437,7 +437,10 @@ def png_of(image: 'Image.Image') -> bytes:
     image.load()  # which turns a TIFF upright
     out, known = io.BytesIO(), in_photo_mode(image, value_bits(image))
     profile = None if image.mode == 'LAB' else image.info.get('icc_profile')
-    known.save(out, 'PNG', compress_level=0, dpi=image.info.get('dpi'), exif=image.getexif(), icc_profile=profile)
+    dpi = image.info.get('dpi')
+    if dpi and not _is_possible(dpi):
+        dpi = None
+    known.save(out, 'PNG', compress_level=0, dpi=dpi, exif=image.getexif(), icc_profile=profile)
     return out.getvalue()
 
 
@@ -489,13 +492,18 @@ def _read_dpi(image: 'pyvips.Image', data: bytes) -> tuple[float, float]:
     dpi = image.xres * _MM_PER_INCH, image.yres * _MM_PER_INCH
     if all(round(value, 3) in (_MM_PER_INCH, _DEFAULT_DPI) for value in dpi):
         ratio = _jfif_density(data)
-    elif _has_unit(image, data) and all(0 < value < _LARGEST_DPI for value in dpi):
+    elif _has_unit(image, data) and _is_possible(dpi):
         return dpi
     else:
         ratio = dpi
     least = min(ratio)
-    across, down = (value / least if 0 < least < math.inf else 1.0 for value in ratio)
-    return _DEFAULT_DPI * across, _DEFAULT_DPI * down
+    across, down = (_DEFAULT_DPI * (value / least if 0 < least < math.inf else 1.0) for value in ratio)
+    return (across, down) if _is_possible((across, down)) else (_DEFAULT_DPI, _DEFAULT_DPI)
+
+
+def _is_possible(dpi: tuple[float, float]) -> bool:
+    """Whether no damage made these numbers, which libvips would print its doubts about."""
+    return all(0 < value < _LARGEST_DPI for value in dpi)
 
 
 def _has_unit(image: 'pyvips.Image', data: bytes) -> bool:

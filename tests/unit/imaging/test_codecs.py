@@ -156,6 +156,20 @@ def test_a_resolution_goes_through_every_format(suffix, dpi):
     assert again == pytest.approx(dpi, abs=0.6 if suffix == '.jpg' else 0.02)  # a JPEG has whole numbers
 
 
+@pytest.mark.parametrize('compression', [None, 'lzma'])
+def test_a_resolution_that_damage_made_is_none_and_nothing_is_printed(compression, capfd):
+    data = tiff(GREY, 'minisblack', resolution=(1e9, 1e9), resolutionunit=2, compression=compression)
+    photo = decode_photo(data, 'x')
+    assert photo.metadata.dpi == (72, 72)
+    assert capfd.readouterr() == ('', '')
+
+
+def test_a_ratio_that_damage_made_is_none(capfd):
+    data = tiff(GREY, 'minisblack', resolution=(1e8, 1e-3), resolutionunit=1)
+    encode_photo(decode_photo(data, 'x'), '.png')
+    assert capfd.readouterr() == ('', '')
+
+
 def test_a_resolution_by_the_centimetre():
     assert decode_photo(tiff(GREY, 'minisblack', resolution=(100, 100), resolutionunit=3), 'x').metadata.dpi == (
         254,
