@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from insta_colorization.fileio.entries import read_json
 from insta_colorization.utils.cli import Command, Parser, number
 
 STAGES = ('read', 'detect', 'colour', 'write')
@@ -64,6 +63,8 @@ def read_summary(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is none, or nothing was coloured.
     """
+    from insta_colorization.fileio.entries import read_json
+
     found = read_json(path, 'summary')
     numbers = ('photos', 'done', 'planning', 'first', 'duration', 'chunk', 'workers', 'cpus', 'gpus')
     known = isinstance(found, dict) and isinstance(found.get('stages'), dict)

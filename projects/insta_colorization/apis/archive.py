@@ -515,6 +515,7 @@ def _cluster(options: ArchiveOptions) -> Iterator[None]:
 
 def _ray() -> Any:
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    os.environ.setdefault('RAY_TQDM_PATCH_PRINT', '0')  # else `print` would be Ray's from then on
     try:
         import ray
         import ray.data
