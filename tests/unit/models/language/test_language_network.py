@@ -75,8 +75,9 @@ class TestNetwork:
         assert (groups.hard.sum(dim=1) == 1).all()
         torch.testing.assert_close(groups.soft.sum(dim=1), torch.ones(2, 8))
         filled = groups.hard.sum(dim=2) > 0
-        assert (groups.centres[filled] >= 8).all()
-        assert (groups.centres[..., 0] <= 24).all()
+        rounding = 1e-3  # of means over the patches of a group
+        assert (groups.centres[filled] >= 8 - rounding).all()
+        assert (groups.centres[..., 0] <= 24 + rounding).all()
         assert not groups.centres[~filled].any()
 
     def test_words_change_colours(self, model):
