@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from insta_colorization.utils.cli import Command, Parser, number
+from insta_colorization.utils.options import STAGES
 
-STAGES = ('read', 'detect', 'colour', 'write')
 SIZES = (10**4, 10**6, 10**8)
 
 

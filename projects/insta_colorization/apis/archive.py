@@ -25,7 +25,7 @@ from insta_colorization.fileio.stores import INSTALL, ChangedError, Folder, Stor
 from insta_colorization.imaging.photo import is_whole
 from insta_colorization.utils.errors import as_unicode, sentence
 from insta_colorization.utils.memory import keep_between_photos
-from insta_colorization.utils.options import ArchiveOptions, ColourOptions, PaceOptions, ResultOptions
+from insta_colorization.utils.options import STAGES, ArchiveOptions, ColourOptions, PaceOptions, ResultOptions
 from insta_colorization.utils.progress import progress_bar
 
 from .archive_plan import Clerk, Plan, Planned, Refused
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAILURES, SUMMARY = 'failures.parquet', 'summary.json'
-STAGES = ('read', 'detect', 'colour', 'write')
 # A photo whose worker dies this often is given up.
 _MOST_DEATHS = 3
 _THREADS_OF_A_STORE = 16

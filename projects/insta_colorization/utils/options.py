@@ -208,6 +208,10 @@ class ResultOptions(MarkOptions):
             raise ValueError(f"pages must be 'first', 'all' or a number from 1, but got {self.pages!r}")
 
 
+# What a photo of an archive goes through, in the order of its summary's times.
+STAGES = ('read', 'detect', 'colour', 'write')
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArchiveOptions:
     """On which machines an archive is coloured, by how many workers at once.
