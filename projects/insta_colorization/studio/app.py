@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from insta_colorization import __version__
+from insta_colorization.utils.errors import as_unicode
 
 from .guard import Guard, Rules, TooLargeError, too_large
 from .store import FullError, Kept, Store
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / 'page'
 _MAX_JSON_BYTES = 8 * 2**20
 _SECONDS_TO_RETRY = 2
+_SECONDS_BETWEEN_TIDYING = 60
 _FORMATS = {'png': 'image/png', 'jpg': 'image/jpeg', 'tif': 'image/tiff', 'webp': 'image/webp'}
 
 _COLOR = {
@@ -130,19 +133,19 @@ class Api:
 
     async def listing(self) -> list[str]:
         """The names of the photos below the root folder."""
-        return await run_in_threadpool(self._listed)
+        return list(await run_in_threadpool(self._listed))
 
     async def open_listed(self, request: Request) -> JSONResponse:
         """Takes a photo of the root folder, `{"name": ...}`, as an upload."""
         name = (await _json_of(request)).get('name')
         # Only what the listing has is opened, so a name is never a path of its own.
-        if self.studio.root is None or not isinstance(name, str) or name not in await run_in_threadpool(self._listed):
+        path = (await run_in_threadpool(self._listed)).get(name) if isinstance(name, str) else None
+        if path is None:
             raise HTTPException(404, 'there is no such photo in the folder')
-        path = self.studio.root / name
         if path.stat().st_size > self.studio.rules.max_bytes:
             raise HTTPException(413, too_large(self.studio.rules.max_bytes))
         with path.open('rb') as file:
-            return await self._keep(file, name)
+            return await self._keep(file, path.name)
 
     async def colorize(
         self, number: str, request: Request, size: str = 'preview', session: str = '', sequence: int = 0
@@ -155,14 +158,15 @@ class Api:
         photo, edit = self._photo(number), await _json_of(request)
         if size not in ('preview', 'full'):
             raise HTTPException(422, f'size must be preview or full, but got {size!r}')
+        own = photo.session(session)
         if sequence:
-            if sequence <= photo.sequences.get(session, 0):
+            if sequence <= own.sequence:
                 raise HTTPException(409, 'a newer request has come before this one')
-            photo.sequences[session] = sequence
+            own.sequence = sequence
         key = ('colorize', number, session, size) if session else None
         picture = await self._do('colorize', str(photo.path), photo.name, edit, size == 'full', key=key)
-        if sequence >= photo.sequences.get(session, 0):
-            photo.edits[session] = edit
+        if sequence >= own.sequence:
+            own.edit = edit
         return Response(picture, media_type='image/png')
 
     async def gray(self, number: str, size: str = 'preview') -> Response:
@@ -178,7 +182,7 @@ class Api:
     async def result(self, number: str, format: str = 'png', session: str = '') -> Response:
         """The photo as the newest edit coloured it, at its own size, with its depth and metadata."""
         photo = self._photo(number)
-        return await self._result(photo, photo.edits.get(session, {}), format)
+        return await self._result(photo, photo.session(session).edit, format)
 
     async def result_of(self, number: str, request: Request, format: str = 'png') -> Response:
         """The photo as an edit colours it, at its own size, with its depth and metadata."""
@@ -225,7 +229,7 @@ class Api:
             raise HTTPException(422, f'format must be one of {", ".join(_FORMATS)}, but got {format!r}')
         async with _Uploaded(self, request) as (file, name, text):
             edit = _parsed(text.encode()) if text else {}
-            photo = await run_in_threadpool(self.studio.store.receive, file, name)
+            photo = await self._receive(file, name)
             try:
                 picture = await self._do('color_file', str(photo.path), photo.name, edit, f'.{format}')
             finally:
@@ -233,9 +237,7 @@ class Api:
         return Response(picture, media_type=_FORMATS[format])
 
     async def _keep(self, file: BinaryIO, name: str) -> JSONResponse:
-        store = self.studio.store
-        store.tidy()
-        photo = await run_in_threadpool(store.receive, file, name)
+        photo, store = await self._receive(file, name), self.studio.store
         try:
             photo.about = await self._do('open', str(photo.path), photo.name)
         except BaseException:
@@ -243,20 +245,25 @@ class Api:
             raise
         return JSONResponse({'id': store.add(photo), 'name': photo.name, **photo.about}, 201)
 
+    async def _receive(self, file: BinaryIO, name: str) -> Kept:
+        self.studio.store.tidy()  # what is too old makes room
+        return await run_in_threadpool(self.studio.store.receive, file, name)
+
     def _photo(self, number: str) -> Kept:
         try:
             return self.studio.store.get(number)
         except KeyError:
             raise HTTPException(404, 'there is no such photo; it may have been deleted after a time') from None
 
-    def _listed(self) -> list[str]:
+    def _listed(self) -> dict[str, Path]:
+        """The photos below the root folder by their names, which are Unicode, as JSON needs it."""
         from insta_colorization.imaging.photo import photos_below
 
         root = self.studio.root
         if root is None:
-            return []
+            return {}
         inside = (path for path in photos_below(root) if path.resolve().is_relative_to(root.resolve()))
-        return sorted(path.relative_to(root).as_posix() for path in inside if path.is_file())
+        return dict(sorted((as_unicode(path.relative_to(root).as_posix()), path) for path in inside if path.is_file()))
 
     async def _do(self, name: str, *args: Any, key: Any = None) -> Any:
         return await asyncio.wrap_future(self.studio.worker.submit(name, *args, key=key))
@@ -300,6 +307,13 @@ class _Uploaded:
 def create_app(studio: Studio) -> Guard:
     """The application that answers requests, behind its guard."""
     api = Api(studio)
+
+    @asynccontextmanager
+    async def tidying(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_tidy(studio.store))
+        yield
+        task.cancel()
+
     # FastAPI's own pages about the API load scripts from elsewhere.
     app = FastAPI(
         title='insta_colorization studio',
@@ -307,6 +321,7 @@ def create_app(studio: Studio) -> Guard:
         docs_url=None,
         redoc_url=None,
         openapi_url='/api/openapi.json',
+        lifespan=tidying,
     )
     edit, one, file = (_body(schema) for schema in (_EDIT, _ONE_OBJECT, _FILE))
     app.get('/api/health')(api.health)
@@ -345,6 +360,13 @@ def create_app(studio: Studio) -> Guard:
     app.add_exception_handler(OSError, _disk)
     app.add_exception_handler(Exception, _mistake)
     return Guard(app, studio.rules)
+
+
+async def _tidy(store: Store) -> None:
+    """Deletes old photos also while nobody asks for anything."""
+    while True:
+        await asyncio.sleep(_SECONDS_BETWEEN_TIDYING)
+        store.tidy()
 
 
 def _told(status: int, text: str, headers: Mapping[str, str] | None) -> Any:
@@ -386,6 +408,7 @@ async def _json_of(request: Request) -> dict[str, Any]:
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data, parse_constant=_no_number)
+        json.dumps(content, ensure_ascii=False).encode()  # refuses half a character, which no answer could repeat
     except (RecursionError, ValueError) as error:
         raise HTTPException(422, f'the request is not JSON: {str(error)[:200]}') from None
     if not isinstance(content, dict):

@@ -239,7 +239,7 @@ class Engine:
                 return self.predictor.color([data])[0]
 
         seen = {key: value for key, value in entry.items() if key not in _AFTER_NETWORKS}
-        if 'objects' in seen:
+        if edit.objects is not None:
             seen['objects'] = [{**each, 'color': None} for each in seen['objects'] if each.get('on', True)]
         kept = self._samples.get((path, json.dumps(seen, sort_keys=True)), color)
         sample = kept.clone()

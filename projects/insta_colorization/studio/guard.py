@@ -53,7 +53,7 @@ class Rules:
         A page of another site can have its own name lead to this server (DNS rebinding); then the browser sends that
         name. An address cannot be made to lead elsewhere.
         """
-        name = urlsplit(f'//{host}').hostname if host else None
+        name = _hostname(host)
         if name is None:
             return False
         if name in (*_LOOPBACK, *self.names):
@@ -67,6 +67,14 @@ def is_loopback(host: str) -> bool:
         return host == 'localhost' or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _hostname(host: str | None) -> str | None:
+    """A `Host` without its port; None where it is missing or malformed."""
+    try:
+        return urlsplit(f'//{host}').hostname if host else None
+    except ValueError:  # brackets that hold no address
+        return None
 
 
 def _is_address(name: str) -> bool:
@@ -116,7 +124,7 @@ class Guard:
         rules, host, origin = self.rules, headers.get('host'), headers.get('origin')
         if not rules.knows(host):
             return 403, f'this studio is not called {host!r}'
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition('://')[2] != host:
             return 403, f'requests from pages of {origin!r} are refused'
         if headers.get('sec-fetch-site') == 'cross-site' and scope['path'].startswith('/api'):
             return 403, 'requests from pages of other sites are refused'

@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> None:
         store = Store(Path(folder), int(args.max_gigabytes * 2**30), args.max_hours * 3600)
         try:
             worker.start()
+            # As many may be sent as can wait, and one is at work.
+            studio = Studio(worker, store, rules, args.root, sending=args.max_waiting + 1)
             config = uvicorn.Config(
-                create_app(
-                    Studio(worker, store, rules, args.root, sending=args.max_waiting + 1)
-                ),  # one more is at work
+                create_app(studio),
                 log_level='warning',
                 server_header=False,
                 timeout_graceful_shutdown=2,

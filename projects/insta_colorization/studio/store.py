@@ -14,6 +14,20 @@ from insta_colorization.fileio.files import disk_is_full
 from insta_colorization.utils.errors import printable
 
 _LONGEST_NAME = 100
+_MOST_SESSIONS = 32
+
+
+@dataclass
+class Session:
+    """A page, or a program, that works on a photo.
+
+    Attributes:
+        sequence: the number of its newest request; 0 if it has sent none.
+        edit: the last edit that coloured the photo.
+    """
+
+    sequence: int = 0
+    edit: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -26,8 +40,7 @@ class Kept:
         bytes: the size of the file.
         used: when it was last asked for, in seconds of the store's clock.
         about: what `Engine.open` said.
-        edits: {session: the last edit that coloured it}.
-        sequences: {session: the number of the newest request}.
+        sessions: {name: session}, the most recent ones, oldest first.
     """
 
     path: Path
@@ -35,8 +48,14 @@ class Kept:
     bytes: int
     used: float
     about: dict[str, Any] = field(default_factory=dict)
-    edits: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sequences: dict[str, int] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+    def session(self, name: str) -> Session:
+        """The session with a name, begun now if there is none; the one that was idle longest makes room for it."""
+        self.sessions[name] = self.sessions.pop(name, None) or Session()
+        while len(self.sessions) > _MOST_SESSIONS:
+            del self.sessions[next(iter(self.sessions))]
+        return self.sessions[name]
 
 
 class FullError(Exception):

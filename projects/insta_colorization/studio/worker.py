@@ -147,7 +147,8 @@ def answer(engine: Any, name: str, args: tuple[Any, ...]) -> tuple[str, Any]:
     try:
         return 'done', getattr(engine, name)(*args)
     except OSError as error:
-        return 'refused', f'a file cannot be used: {error.strerror or type(error).__name__}'
+        # One of the system's names a path; one without a number is ours, and written for the user.
+        return 'refused', f'a file cannot be used: {error.strerror}' if error.strerror else sentence(error)
     except ValueError as error:
         return 'refused', sentence(error)
     except Exception:

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import io
 import json
+import os
 import random
 import struct
 import threading
@@ -29,9 +30,11 @@ from fastapi.testclient import TestClient
 
 from insta_colorization.apis.edits import Edit
 from insta_colorization.apis.predictor import Predictor
+from insta_colorization.imaging.codecs import ImageWriteError
 from insta_colorization.imaging.maps import encode_map, read_map
 from insta_colorization.imaging.photo import decode_photo
 from insta_colorization.structures import CLASS_COLOURS, SEMANTIC_CLASSES, Instances
+from insta_colorization.studio import app as app_module
 from insta_colorization.studio import store as store_module
 from insta_colorization.studio.app import Studio, create_app
 from insta_colorization.studio.engine import Engine
@@ -203,6 +206,12 @@ def test_a_gray_object_loses_its_colour(studio, photo):
         return pixels_of(colorize(studio, photo, edit)).astype(float).mean(axis=(0, 1)).ptp()
 
     assert chroma(gray) < 0.5 * chroma(plain)
+
+
+def test_null_is_the_same_as_a_field_that_is_missing(studio, photo):
+    null = dict.fromkeys(('objects', 'points', 'map', 'caption', 'preset', 'size', 'saturation', 'strength'))
+
+    np.testing.assert_array_equal(pixels_of(colorize(studio, photo, null)), pixels_of(colorize(studio, photo)))
 
 
 def test_objects_that_are_off_do_not_count(studio, photo):
@@ -616,7 +625,12 @@ def test_edits_that_cannot_be_used(studio, photo, edit, text):
 
 
 @pytest.mark.parametrize(
-    'body', [b'{"points": [{"point": [NaN, 3], "color": "red"}]}', b'{', b'[]', b'\xff\xfe', b'[' * 100_000, b'']
+    'body',
+    [
+        b'{"points": [{"point": [NaN, 3], "color": "red"}]}',
+        b'{"caption": "a green \\ud800 person"}',
+        *(b'{', b'[]', b'\xff\xfe', b'[' * 100_000, b''),
+    ],
 )
 def test_json_that_is_none(studio, photo, body):
     answer = studio.client.post(f'/api/photos/{photo["id"]}/colorize', content=body)
@@ -682,6 +696,16 @@ def test_only_photos_below_the_root_folder_can_be_opened(make, tmp_path):
         assert studio.client.post('/api/folder', json={'name': name}).status_code == 404
 
 
+def test_a_photo_whose_name_is_no_unicode_can_be_opened(make, tmp_path):
+    (tmp_path / os.fsdecode(b'M\xfcnchen.png')).write_bytes(photo_bytes())
+    studio = make(root=tmp_path)
+
+    (name,) = studio.client.get('/api/folder').json()
+
+    assert name == r'M\xfcnchen.png'
+    assert studio.client.post('/api/folder', json={'name': name}).status_code == 201
+
+
 @pytest.mark.parametrize(
     ('headers', 'status'),
     [
@@ -721,6 +745,8 @@ def test_the_address_with_the_token_gives_a_cookie(make):
         ({'host': 'evil.example:8000', 'origin': 'http://evil.example:8000'}, 403),
         ({'host': '192.168.0.7:8000'}, 403),
         ({'host': ''}, 403),
+        ({'host': '[:8000'}, 403),
+        ({'origin': 'http://[127.0.0.1'}, 403),
         ({'sec-fetch-site': 'cross-site'}, 403),
         ({'origin': 'http://127.0.0.1:8000', 'sec-fetch-site': 'same-origin'}, 200),
         ({'host': 'localhost:8000', 'origin': 'http://localhost:8000'}, 200),
@@ -803,6 +829,54 @@ def test_old_photos_go(make):
 
     assert colorize(studio, photo).status_code == 404
     assert files_in(studio.folder) == []
+
+
+def test_old_photos_go_though_nobody_asks_for_any(make, monkeypatch):
+    monkeypatch.setattr(app_module, '_SECONDS_BETWEEN_TIDYING', 0.01)
+    now = [0.0]
+    studio = make(max_age=60, clock=lambda: now[0])
+    upload(studio.client)
+    now[0] = 61
+
+    until = time.monotonic() + 20
+    while files_in(studio.folder) and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert files_in(studio.folder) == []
+
+
+def test_old_photos_make_room_for_one_shots(make):
+    now = [0.0]
+    studio = make(max_bytes=int(1.5 * len(photo_bytes())), max_age=60, clock=lambda: now[0])
+    upload(studio.client)
+    now[0] = 61
+
+    answer = studio.client.post('/api/colorize', files={'file': ('a.png', photo_bytes())})
+
+    assert answer.status_code == 200
+    assert files_in(studio.folder) == []
+
+
+def test_sessions_without_end_take_no_memory_without_end(studio, photo):
+    kept = studio.store.get(photo['id'])
+
+    for number in range(40):
+        assert colorize(studio, photo, {'strength': 0}, session=f'tab {number}', sequence=1).status_code == 200
+
+    assert len(kept.sessions) <= 32
+    assert colorize(studio, photo, session='tab 39', sequence=1).status_code == 409
+
+
+def test_a_picture_that_a_format_cannot_hold_is_told(engine, monkeypatch):
+    def refused(*args):
+        raise ImageWriteError('WebP has at most 16383 pixels a side, but the photo has 20000 x 10')
+
+    monkeypatch.setattr(engine, 'result', refused)
+
+    assert answer(engine, 'result', ()) == (
+        'refused',
+        'WebP has at most 16383 pixels a side, but the photo has 20000 x 10',
+    )
 
 
 def test_a_mistake_of_ours_has_no_traceback(studio, photo, engine, monkeypatch):
