@@ -49,7 +49,7 @@ def lines(found: dict[str, Any]) -> list[str]:
             told.append(f'XMP history: {" ".join(filter(None, fields))}')
     if manifest is not None:
         problems = f' ({", ".join(manifest["problems"])})' if manifest['problems'] else ''
-        told.append(f'C2PA: {manifest["state"]}{problems}, signed by {manifest["signer"]}')
+        told.append(f'C2PA: {manifest["state"]}{problems}, signed by {manifest["signer"] or "an unknown signer"}')
         told.append(f'C2PA actions: {", ".join(each["action"] for each in manifest["actions"])}')
         told.append(f'C2PA parent: {", ".join(manifest["parents"]) or "none"}')
     verdict = 'marked' if found['holds'] else 'NOT marked' if xmp is manifest is None else 'marks do not hold'

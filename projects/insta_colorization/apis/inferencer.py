@@ -168,10 +168,10 @@ class ColorizationInferencer(BaseInferencer):
         results, colour, pace = _grouped(options, ResultOptions, ColourOptions, PaceOptions)
         where = {'recursive': results.recursive, 'suffix': results.suffix, 'pages': results.pages}
         jobs = self._inputs_to_list(inputs, out_dir=out_dir, **where)
-        wishes = None if hints is None else HintFile(hints)
         if caption is not None and captions is not None:
             raise ValueError(f'caption {caption!r} and the file of captions {captions} exclude each other')
-        wishes, texts = None if hints is None else HintFile(hints), CaptionFile(captions) if captions else caption
+        wishes = None if hints is None else HintFile(hints)
+        texts = caption if captions is None else CaptionFile(captions)
         classes = None if maps is None else MapFiles(maps)
         with progress_bar(self.show_progress and on_progress is None) as bar:
             tell = on_progress or bar

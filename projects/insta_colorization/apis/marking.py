@@ -59,7 +59,7 @@ class Marker:
         if self._signer is None:
             return data
         original = original_of(prediction.source, prediction.record['photo'], file)
-        return self._signer.sign(data, suffix.lower(), prediction.change, original, title)
+        return self._signer.sign(data, prediction.change, original, title)
 
 
 def event_of(prediction: Prediction, data: bytes) -> dict[str, Any]:

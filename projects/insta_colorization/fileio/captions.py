@@ -5,6 +5,7 @@ columns, with or without a line of titles. Always UTF-8.
 """
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -121,12 +122,18 @@ def _said(caption: str, pairs: Any, where: str) -> Pairs:
 
 
 def _rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[str, str]]:
-    for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter, strict=True), 1):
-        if not row or (number == 1 and row[-1].strip().lower() in _TITLES):
-            continue
-        if len(row) != 2:
-            raise ValueError(f'{path}, line {number}: it must have a photo and a caption, but has {len(row)} columns')
-        yield row[0].strip(), row[1].strip()
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if not row or (reader.line_num == 1 and row[-1].strip().lower() in _TITLES):
+                continue
+            if len(row) != 2:
+                raise ValueError(
+                    f'{path}, line {reader.line_num}: it must have a photo and a caption, but has {len(row)} columns'
+                )
+            yield row[0].strip(), row[1].strip()
+    except csv.Error as error:
+        raise ValueError(f'{path}, line {reader.line_num}: {error}') from error
 
 
 def _entries(text: str, path: Path) -> Iterator[tuple[str, str]]:

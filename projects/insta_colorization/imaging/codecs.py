@@ -588,7 +588,7 @@ def _upright_blobs(metadata: Metadata) -> dict[str, bytes]:
     """The metadata blocks to embed; XMP repeats the orientation, which the pixels have already."""
     blobs = dict(metadata.blobs)
     if 'xmp-data' in blobs:
-        blobs['xmp-data'] = re.sub(rb'(tiff:Orientation(?:="|>))\d', rb'\g<1>1', blobs['xmp-data'])
+        blobs['xmp-data'] = re.sub(rb'(tiff:Orientation(?:=["\']|>))\d', rb'\g<1>1', blobs['xmp-data'])
     if metadata.profile:
         blobs['icc-profile-data'] = metadata.profile
     return blobs

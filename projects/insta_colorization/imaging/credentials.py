@@ -5,8 +5,8 @@
 
 import io
 import json
-import mimetypes
-from collections.abc import Mapping
+import logging
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,17 +15,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from insta_colorization.utils.errors import as_unicode
+
 from .marks import AGENT, SOURCE_TYPE, Change
 from .photo import Photo, encode_photo
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+logger = logging.getLogger(__name__)
+
 _EXTRA = 'C2PA needs c2pa-python: pip install "insta_colorization[c2pa]"'
 _PARENT = 'original'
 # Pictures of the photo inside of the file would be a second copy of it.
 _SETTINGS: dict[str, Any] = {'builder': {'thumbnail': {'enabled': False}}}
 _CURVES = {'secp256r1': 'es256', 'secp384r1': 'es384', 'secp521r1': 'es512'}
+# Media types by the first bytes of files: names may be wrong, and those of pages do not end in a suffix.
+_TYPES = {
+    rb'\xff\xd8': 'image/jpeg',
+    rb'\x89PNG': 'image/png',
+    rb'II[*+]\0|MM\0[*+]': 'image/tiff',
+    rb'RIFF.{4}WEBP': 'image/webp',
+    rb'GIF8': 'image/gif',
+    rb'.{4}ftypavi[fs]': 'image/avif',
+}
 
 
 @dataclass(frozen=True)
@@ -68,39 +81,31 @@ class Signer:
 
     def _try(self, fault: str) -> None:
         try:
-            self.sign(encode_photo(np.zeros((8, 8), np.uint8), '.png'), '.png', Change({}), Original('trial'))
+            self.sign(encode_photo(np.zeros((8, 8), np.uint8), '.png'), Change({}), Original('trial'))
         except ValueError as error:
             raise ValueError(f'{fault}: {error}') from error
 
-    def sign(self, data: bytes, suffix: str, change: Change, original: Original, title: str = '') -> bytes:
+    def sign(self, data: bytes, change: Change, original: Original, title: str = '') -> bytes:
         """The bytes of a file with a manifest: a photo was opened, and edited by this program.
 
         Args:
-            data: of a file without one.
-            suffix: of its format.
+            data: the bytes of a PNG, JPEG, TIFF or WebP file without a manifest.
             change: what was done.
-            original: what was opened.
+            original: what was opened; where the library cannot read it, the manifest has its title alone.
             title: the file's name.
 
         Raises:
             ValueError: it cannot be signed.
         """
-        c2pa, kind = _library(), _type_of(f'x{suffix}')
-        parent: dict[str, Any] = {'title': original.title, 'relationship': 'parentOf', 'instance_id': _PARENT}
-        own_kind, content = _type_of(original.title), original.data
-        if own_kind not in c2pa.Builder.get_supported_mime_types():
-            content = None
-        manifest = _manifest(change, title, kind) | ({'ingredients': [parent]} if content is None else {})
-        result = io.BytesIO()
+        c2pa, kind, result = _library(), _type_of(data), io.BytesIO()
+        manifest = _manifest(change, as_unicode(title), kind)
         try:
             info = c2pa.C2paSignerInfo(self._algorithm, self._chain, self._key, self._timestamps)
             with (
                 c2pa.Context.from_dict(_SETTINGS) as context,
-                c2pa.Builder(manifest, context) as builder,
+                _builder(manifest, original, context) as builder,
                 c2pa.Signer.from_info(info) as signer,
             ):
-                if content is not None:
-                    builder.add_ingredient(parent, own_kind, io.BytesIO(content))
                 builder.sign(signer, kind, io.BytesIO(data), result)
         except c2pa.C2paError as error:
             raise ValueError(_reason(error)) from error
@@ -135,7 +140,7 @@ def read_manifest(data: bytes, name: str, anchors: str | None = None) -> dict[st
 
     Args:
         data: of the file.
-        name: of the file.
+        name: what messages call the file.
         anchors: certificates (PEM) that are trusted; None for no check of whom the signer is.
 
     Returns:
@@ -153,7 +158,7 @@ def read_manifest(data: bytes, name: str, anchors: str | None = None) -> dict[st
     try:
         with (
             c2pa.Context.from_dict(settings) as context,
-            c2pa.Reader(_type_of(name), io.BytesIO(data), context=context) as reader,
+            c2pa.Reader(_type_of(data) or 'application/octet-stream', io.BytesIO(data), context=context) as reader,
         ):
             told = json.loads(reader.json())
     except c2pa.C2paError as error:
@@ -167,7 +172,11 @@ def read_manifest(data: bytes, name: str, anchors: str | None = None) -> dict[st
         'problems': [each['code'] for each in told.get('validation_status', ())],
         'signer': signature.get('issuer') or signature.get('common_name'),
         'time': signature.get('time'),
-        'parents': [each['title'] for each in manifest.get('ingredients', ()) if each['relationship'] == 'parentOf'],
+        'parents': [
+            each.get('title') or 'untitled'
+            for each in manifest.get('ingredients', ())
+            if each['relationship'] == 'parentOf'
+        ],
         'actions': [
             action
             for each in manifest.get('assertions', ())
@@ -203,6 +212,23 @@ def _manifest(change: Change, title: str, kind: str) -> dict[str, Any]:
         'format': kind,
         'assertions': [{'label': 'c2pa.actions.v2', 'data': {'actions': actions}}],
     }
+
+
+def _builder(manifest: dict[str, Any], original: Original, context: Any) -> Any:
+    """The library's builder of a manifest with the original as its parent."""
+    c2pa, title = _library(), as_unicode(original.title)
+    parent = {'title': title, 'relationship': 'parentOf', 'instance_id': _PARENT}
+    kind = None if original.data is None else _type_of(original.data)
+    if kind is not None:
+        builder = c2pa.Builder(manifest, context)
+        try:
+            builder.add_ingredient(parent, kind, io.BytesIO(original.data))
+        except c2pa.C2paError as error:
+            builder.close()
+            logger.warning('the manifest has the name of %s without its content: %s', title, _reason(error))
+        else:
+            return builder
+    return c2pa.Builder(manifest | {'ingredients': [parent]}, context)
 
 
 def _checked(certificate: Path, chain: bytes, key: Path, private: bytes) -> str:
@@ -249,11 +275,9 @@ def _algorithm_of(key: Any, path: Path) -> str:
     raise ValueError(f'the key {path} must be RSA, Ed25519 or on a curve of {", ".join(_CURVES)}, but is {kind}')
 
 
-def _type_of(name: str) -> str:
-    """The media type of a file by its name."""
-    known: Mapping[str, str] = {'.webp': 'image/webp', '.avif': 'image/avif'}  # which Python 3.11 does not know
-    suffix = Path(name).suffix.lower()
-    return known.get(suffix) or mimetypes.types_map.get(suffix, 'application/octet-stream')
+def _type_of(data: bytes) -> str | None:
+    """The media type of a file, by its first bytes; None for what is not on the list."""
+    return next((kind for head, kind in _TYPES.items() if re.match(head, data, re.DOTALL)), None)
 
 
 def _reason(error: Exception) -> str:

@@ -37,6 +37,10 @@ def test_forms(write, content, name):
     captions.check(['/photos/a.jpg', '/photos/deep/b.jpg'])
 
 
+def test_a_caption_of_two_lines_in_a_table_keeps_its_words_apart(write):
+    assert write('photo,caption\na.jpg,"a red\nbus"\n', 'a.csv').of('a.jpg') == ('a red\nbus',)
+
+
 def test_a_caption_that_is_there_twice_counts_once(write):
     write([['a.jpg', 'a bus'], ['a.jpg', 'a bus']]).check(['a.jpg'])
 
@@ -56,6 +60,7 @@ def test_photos_without_a_caption_are_told(write, caplog):
         ({'a.jpg': [1]}, 'a.json', r"\('a.jpg', \[1\]\) is not a photo and its caption"),
         ({'a.jpg': ['?!']}, 'a.json', r"photo a.jpg: a caption must have words, but got '\?!'"),
         ('a.jpg,a bus,red', 'a.csv', 'line 1: it must have a photo and a caption, but has 3 columns'),
+        ('a.jpg,a bus\nb.jpg,"a "red" bus"', 'a.csv', "a.csv, line 2: ',' expected after"),
         ('a.jpg,', 'a.csv', "photo a.jpg: a caption must have words, but got ''"),
         ('a.jpg,gr\xfcn'.encode('latin-1'), 'a.csv', 'a.csv is not UTF-8'),
         ('{"a.jpg": "bus"}'.encode('utf-16'), 'a.json', 'a.json is not UTF-8'),

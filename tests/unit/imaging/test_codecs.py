@@ -8,8 +8,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from insta_colorization.imaging.codecs import Metadata, xmp_of
 from insta_colorization.imaging.decoders import libvips
-from insta_colorization.imaging.photo import decode_photo, encode_photo, read_photo
+from insta_colorization.imaging.photo import Photo, decode_photo, encode_photo, read_photo
 
 pytest.importorskip('pyvips', reason='pip install "pyvips[binary]"')
 
@@ -146,6 +147,11 @@ class TestOrientation:
         assert np.abs(photo.pixels.astype(int) - upright).mean() < 1
         written = decode_photo(encode_photo(photo, '.jpg'), 'y')
         assert written.size == photo.size
+
+    @pytest.mark.parametrize('said', [b'tiff:Orientation="6"/>', b"tiff:Orientation='6'/>", b'><tiff:Orientation>6<'])
+    def test_of_xmp_is_upright_in_the_result(self, said):
+        photo = Photo(COLOUR, metadata=Metadata(blobs={'xmp-data': b'<rdf:Description ' + said}))
+        assert xmp_of(encode_photo(photo, '.png'), 'x') == b'<rdf:Description ' + said.replace(b'6', b'1')
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif'])

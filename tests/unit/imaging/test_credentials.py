@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def test_the_manifest_of_each_format_is_valid(signer, original, suffix, tmp_path
     path = tmp_path / f'result{suffix}'
     plain = encode_photo(marked(Photo(PIXELS), CHANGE), suffix)
 
-    path.write_bytes(signer.sign(plain, suffix, CHANGE, original, path.name))
+    path.write_bytes(signer.sign(plain, CHANGE, original, path.name))
 
     with c2pa.Reader(str(path)) as reader:
         assert reader.get_validation_state() == 'Valid'
@@ -72,7 +73,7 @@ def test_the_manifest_of_each_format_is_valid(signer, original, suffix, tmp_path
 
 def test_who_signed_can_be_asked_for(signer, files, original, tmp_path):
     path, other = tmp_path / 'a.png', made(tmp_path)
-    path.write_bytes(signer.sign(encode_photo(PIXELS, '.png'), '.png', CHANGE, original))
+    path.write_bytes(signer.sign(encode_photo(PIXELS, '.png'), CHANGE, original))
 
     known, unknown = (verify(path, each.authority.read_text()) for each in (files, other))
 
@@ -82,7 +83,7 @@ def test_who_signed_can_be_asked_for(signer, files, original, tmp_path):
 
 
 def test_a_change_after_signing_is_found(signer, original, tmp_path):
-    data = bytearray(signer.sign(encode_photo(PIXELS, '.jpg'), '.jpg', CHANGE, original))
+    data = bytearray(signer.sign(encode_photo(PIXELS, '.jpg'), CHANGE, original))
     data[-100] ^= 1
     (tmp_path / 'a.jpg').write_bytes(data)
 
@@ -95,11 +96,15 @@ def test_a_change_after_signing_is_found(signer, original, tmp_path):
 
 @pytest.mark.parametrize(
     'original',
-    [Original('a.pcx', b'not known to the library'), Original('a.jpg', b'no JPEG'), Original('an address')],
+    [
+        Original('a.pcx', b'not known to the library'),
+        Original('a.png', encode_photo(PIXELS, '.png')[:60]),
+        Original('an address'),
+    ],
     ids=['format', 'content', 'no-file'],
 )
 def test_an_original_of_any_kind_is_named(signer, original):
-    data = signer.sign(encode_photo(PIXELS, '.png'), '.png', CHANGE, original)
+    data = signer.sign(encode_photo(PIXELS, '.png'), CHANGE, original)
 
     found = read_manifest(data, 'a.png')
 
@@ -107,10 +112,49 @@ def test_an_original_of_any_kind_is_named(signer, original):
     assert (found['state'], found['parents']) == ('Valid', [original.title])
 
 
-def test_a_manifest_that_a_photo_has_already_is_carried_on(signer, original):
-    first = signer.sign(encode_photo(PIXELS, '.png'), '.png', CHANGE, original)
+@pytest.mark.parametrize('title', ['a.jpg', 'scan.png (page 2)'], ids=['wrong-suffix', 'page'])
+def test_the_content_of_an_original_tells_its_type(signer, title):
+    png = encode_photo(PIXELS, '.png')
 
-    second = signer.sign(encode_photo(PIXELS, '.jpg'), '.jpg', CHANGE, Original('first.png', first))
+    data = signer.sign(png, CHANGE, Original(title, png))
+
+    with c2pa.Reader('image/png', io.BytesIO(data)) as reader:
+        (parent,) = reader.get_active_manifest()['ingredients']
+    assert (parent['title'], parent['format']) == (title, 'image/png')
+
+
+def test_names_that_are_no_unicode_are_spelt_out(signer):
+    name, png = os.fsdecode(b'M\xfcnchen.png'), encode_photo(PIXELS, '.png')
+
+    found = read_manifest(signer.sign(png, CHANGE, Original(name, png), name), 'a.png')
+
+    assert found is not None
+    assert found['parents'] == [r'M\xfcnchen.png']
+
+
+def test_the_manifest_of_another_program_whose_parent_has_no_title(files):
+    opened = {'action': 'c2pa.opened', 'parameters': {'ingredientIds': ['a']}}
+    manifest = {
+        'format': 'image/png',
+        'claim_generator_info': [{'name': 'other', 'version': '1'}],
+        'ingredients': [{'relationship': 'parentOf', 'instance_id': 'a'}],
+        'assertions': [{'label': 'c2pa.actions.v2', 'data': {'actions': [opened]}}],
+    }
+    info = c2pa.C2paSignerInfo('es256', files.certificate.read_bytes(), files.key.read_bytes(), None)
+    result = io.BytesIO()
+    with c2pa.Builder(manifest) as builder, c2pa.Signer.from_info(info) as signer:
+        builder.sign(signer, 'image/png', io.BytesIO(encode_photo(PIXELS, '.png')), result)
+
+    found = read_manifest(result.getvalue(), 'a.png')
+
+    assert found is not None
+    assert found['parents'] == ['untitled']
+
+
+def test_a_manifest_that_a_photo_has_already_is_carried_on(signer, original):
+    first = signer.sign(encode_photo(PIXELS, '.png'), CHANGE, original)
+
+    second = signer.sign(encode_photo(PIXELS, '.jpg'), CHANGE, Original('first.png', first))
 
     with c2pa.Reader('image/jpeg', io.BytesIO(second)) as reader:
         told = json.loads(reader.json())
@@ -136,7 +180,7 @@ def key_of(kind: str) -> Any:
 def test_the_algorithm_is_found_from_the_key(kind, original, tmp_path):
     files = made(tmp_path, key_of(kind))
 
-    data = Signer(files.certificate, files.key).sign(encode_photo(PIXELS, '.png'), '.png', CHANGE, original)
+    data = Signer(files.certificate, files.key).sign(encode_photo(PIXELS, '.png'), CHANGE, original)
 
     with c2pa.Reader('image/png', io.BytesIO(data)) as reader:
         assert reader.get_active_manifest()['signature_info']['alg'].lower() == kind

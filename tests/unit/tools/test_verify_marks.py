@@ -60,7 +60,7 @@ def test_manifests(main, files, tmp_path, capsys):
     pytest.importorskip('c2pa', reason='pip install "insta_colorization[c2pa]"')
     own, other = signing.made(tmp_path), tmp_path / 'other'
     other.mkdir()
-    data = Signer(own.certificate, own.key).sign(encode_photo(PIXELS, '.png'), '.png', CHANGE, Original('grey.png'))
+    data = Signer(own.certificate, own.key).sign(encode_photo(PIXELS, '.png'), CHANGE, Original('grey.png'))
     (tmp_path / 'a.png').write_bytes(data)
     (tmp_path / 'b.png').write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
 
