@@ -5,6 +5,7 @@ are made so, from scikit-image's photos.
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -271,7 +272,17 @@ def test_a_photo_is_coloured_corrected_compared_and_saved(visit, server, photos,
     visitor.rest()
     assert page.locator('#variants button').count() == 6
     visitor.keep('studio-variants')
-    assert visitor.complaints == []
+
+    # A box that is dragged to nothing is what it was; a photo that is removed by two clicks takes no other one along.
+    page.click('#objects button >> nth=1')
+    x0, y0, x1, y1 = json.loads((tmp_path / 'edits.json').read_text())['photos']['person.tif']['objects'][1]['box']
+    visitor.drag((x1, y1), (x0, y0), size=size)
+    assert page.inner_text('#status') == ''
+    assert EditFile(visitor.saved('#save-edits', tmp_path / 'again.json')).path.read_bytes() == edits.path.read_bytes()
+    page.dblclick('#remove')
+    visitor.rest()
+    assert page.locator('#album button').count() == 1
+    assert [text for text in visitor.complaints if '404' not in text] == []
 
 
 def lightness(photo: Photo) -> np.ndarray:

@@ -331,6 +331,15 @@ async function download() {
   if (blob) save(blob, `${photo.name.replace(/\.[^.]*$/, '')}-coloured.${format}`);
 }
 
+function saveEdits() {
+  save(new Blob([toFile(photos, labels)], { type: 'application/json' }), 'edits.json');
+  const names = photos.map(({ name }) => name);
+  const twice = names.find((name, number) => names.indexOf(name) !== number);
+  if (!twice) return;
+  notes.push(`several photos are called ${twice}; the file has the edit of the last one`);
+  tell('');
+}
+
 async function loadEdits(file) {
   await working(async () => {
     const content = JSON.parse(await file.text());
@@ -352,6 +361,7 @@ async function removeCurrent() {
   photo.abort?.abort();
   clearTimeout(photo.timer);
   await working(() => api.remove(photo.id));
+  if (!photos.includes(photo)) return; // a double click removes it once
   photos.splice(photos.indexOf(photo), 1);
   URL.revokeObjectURL(photo.thumbnail);
   if (photo === current) await choose(photos[0] ?? null);
@@ -463,7 +473,7 @@ const clicks = {
   delete: removeObject,
   'clear-points': () => step((edit) => (edit.points = [])),
   'show-variants': showVariants,
-  'save-edits': () => save(new Blob([toFile(photos, labels)], { type: 'application/json' }), 'edits.json'),
+  'save-edits': saveEdits,
   remove: removeCurrent,
   folder: openFolder,
   close: () => element('listing').close(),
@@ -543,7 +553,7 @@ view.addEventListener('split', ({ detail }) => {
 view.addEventListener('addbox', async ({ detail: { box } }) => {
   const photo = current;
   const object = { box: inside(box, photo), outline: [], label: null, color: null, on: true };
-  if (object.box[2] - object.box[0] < 2 || object.box[3] - object.box[1] < 2) return;
+  if (isTiny(object.box)) return;
   photo.step((edit) => edit.objects.push(object));
   photo.selected = photo.edit.objects.length - 1;
   use('select');
@@ -561,7 +571,14 @@ view.addEventListener('reshape', ({ detail: { box, first, move } }) => {
 });
 view.addEventListener('reshaped', async ({ detail: { box } }) => {
   const photo = current;
-  photo.goOn((edit) => Object.assign(edit.objects[photo.selected], { box: inside(box, photo), outline: [] }));
+  const kept = inside(box, photo);
+  if (isTiny(kept)) {
+    // Dragged out of the photo, or to a line.
+    photo.takeBack();
+    edited(photo);
+    return;
+  }
+  photo.goOn((edit) => Object.assign(edit.objects[photo.selected], { box: kept, outline: [] }));
   await outline(photo, photo.object);
 });
 
@@ -596,6 +613,10 @@ view.addEventListener('sizepoint', ({ detail: { number, factor } }) => {
 
 function isInside([x, y], { width, height }) {
   return x >= 0 && y >= 0 && x < width && y < height;
+}
+
+function isTiny([x0, y0, x1, y1]) {
+  return x1 - x0 < 2 || y1 - y0 < 2;
 }
 
 function inside([x0, y0, x1, y1], { width, height }) {

@@ -54,6 +54,12 @@ export class Photo {
     this.#become(next);
   }
 
+  /** Takes the last step back for good. */
+  takeBack() {
+    this.undo();
+    this.future.pop();
+  }
+
   undo() {
     if (!this.past.length) return;
     this.future.push(this.edit);
