@@ -195,7 +195,7 @@ def _library() -> Any:
     return c2pa
 
 
-def _manifest(change: Change, title: str, kind: str) -> dict[str, Any]:
+def _manifest(change: Change, title: str, kind: str | None) -> dict[str, Any]:
     actions = [
         {'action': 'c2pa.opened', 'parameters': {'ingredientIds': [_PARENT]}},
         {
@@ -218,11 +218,12 @@ def _builder(manifest: dict[str, Any], original: Original, context: Any) -> Any:
     """The library's builder of a manifest with the original as its parent."""
     c2pa, title = _library(), as_unicode(original.title)
     parent = {'title': title, 'relationship': 'parentOf', 'instance_id': _PARENT}
-    kind = None if original.data is None else _type_of(original.data)
+    data = original.data or b''
+    kind = _type_of(data)
     if kind is not None:
         builder = c2pa.Builder(manifest, context)
         try:
-            builder.add_ingredient(parent, kind, io.BytesIO(original.data))
+            builder.add_ingredient(parent, kind, io.BytesIO(data))
         except c2pa.C2paError as error:
             builder.close()
             logger.warning('the manifest has the name of %s without its content: %s', title, _reason(error))

@@ -52,7 +52,7 @@ class Kept:
 
     def session(self, name: str) -> Session:
         """The session with a name, begun now if there is none; the one that was idle longest makes room for it."""
-        self.sessions[name] = self.sessions.pop(name, None) or Session()
+        self.sessions[name] = self.sessions.pop(name) if name in self.sessions else Session()
         while len(self.sessions) > _MOST_SESSIONS:
             del self.sessions[next(iter(self.sessions))]
         return self.sessions[name]
