@@ -1,10 +1,12 @@
 import gc
 import os
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from quick_configs import leave_configs_unformatted
+from quick_configs import leave_configs_unformatted, read_recipes_once
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -15,12 +17,33 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 torch.set_num_threads(1)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 leave_configs_unformatted()
+read_recipes_once()
 
 
 def pytest_collection_finish() -> None:
     """Leaves what was imported out of later collections of garbage, of which MMEngine's datasets start many."""
     gc.collect()
     gc.freeze()
+    # Networks are thousands of objects that refer to one another; by default each would start a collection or two.
+    gc.set_threshold(50_000)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    # Another one than the fixtures', or a test's first numbers would be theirs.
+    seed(1)
+
+
+def seed(number: int) -> None:
+    """Starts the global generators anew, so that a test has the same random numbers whatever ran before it."""
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
 
 
 @pytest.fixture(scope='session')

@@ -19,7 +19,7 @@ TRAINING = {'losses': {'classes': {'type': 'RebalancedClassLoss'}}, 'norm_eval':
 @pytest.fixture
 def checkpoint(tmp_path):
     def saved(stage: int, **metadata: str):
-        return load_checkpoint(save_checkpoint(MODELS[stage].state_dict(), tmp_path / 'a.pth', metadata=metadata)[0])
+        return load_checkpoint(save_checkpoint(MODELS[stage].state_dict(), tmp_path / 'a.safetensors', metadata=metadata)[0])
 
     return saved
 
@@ -85,7 +85,7 @@ def test_presets(checkpoint, asked, written, configured, used):
     ],
 )
 def test_a_preset_that_there_is_not(checkpoint, metadata, has):
-    with pytest.raises(ValueError, match=rf"a\.pth has no preset 'loud'; it has {has}"):
+    with pytest.raises(ValueError, match=rf"a\.safetensors has no preset 'loud'; it has {has}"):
         colorizer_for(checkpoint(1, **metadata), {'type': 'ImageColorizer'}, preset='loud')
 
 

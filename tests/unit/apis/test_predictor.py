@@ -44,9 +44,16 @@ def detector() -> Boxes:
     return Boxes()
 
 
+@pytest.fixture(scope='module')
+def fusing(fused_weights) -> Predictor:
+    return Predictor(weights=fused_weights, device='cpu', detector=Boxes())
+
+
 @pytest.fixture
-def fused(fused_weights, detector) -> Predictor:
-    return Predictor(weights=fused_weights, device='cpu', detector=detector)
+def fused(fusing, detector, monkeypatch) -> Predictor:
+    """All three networks, with the test's own detector."""
+    monkeypatch.setattr(fusing, '_detector', detector)
+    return fusing
 
 
 @pytest.fixture(scope='module')
@@ -236,14 +243,13 @@ class TestRequest:
         assert red[0] > 20
         assert blue[1] < -20
 
-    def test_objects_are_looked_for_where_a_wish_names_one(self, image_weights, detector):
-        predictor = Predictor(weights=image_weights, device='cpu')
-        predictor._detector = detector
+    def test_objects_are_looked_for_where_a_wish_names_one(self, plain, detector, monkeypatch):
+        monkeypatch.setattr(plain, '_detector', detector)
 
-        assert len(predictor.predict(textured(), hints=[{'object': 0, 'color': 'red'}]).record['hints']) == 1
+        assert len(plain.predict(textured(), hints=[{'object': 0, 'color': 'red'}]).record['hints']) == 1
         assert detector.calls == 1
         with pytest.raises(ValueError, match='for object 2, but the photo has 2, numbered from 0'):
-            predictor.predict(textured(), hints=[{'object': 2, 'color': 'red'}])
+            plain.predict(textured(), hints=[{'object': 2, 'color': 'red'}])
 
     def test_weights_that_never_saw_a_hint_refuse_them(self):
         predictor = Predictor(weights=UNHINTED, device='cpu', detector='none')
@@ -405,11 +411,10 @@ class TestCaptions:
         assert change[24, 32] > 20
         assert not change[:, 56:].any()
 
-    def test_objects_are_looked_for(self, image_weights, detector):
-        predictor = Predictor(weights=image_weights, device='cpu')
-        predictor._detector = detector
+    def test_objects_are_looked_for(self, plain, detector, monkeypatch):
+        monkeypatch.setattr(plain, '_detector', detector)
 
-        record = predictor.predict(textured(), caption='a red bus').record['caption']
+        record = plain.predict(textured(), caption='a red bus').record['caption']
 
         assert detector.calls == 1
         assert record['not_understood'] == [{'words': 'red bus', 'reason': 'the photo has no bus'}]
