@@ -152,24 +152,28 @@ class TestConstruction:
             ColorizationInferencer(**{'weights': image_weights, 'device': 'cpu', **arguments})
 
     @pytest.mark.parametrize(
-        ('decoder', 'words'),
+        ('weights', 'decoder', 'words'),
         [
-            (None, 'decoded by the regression head'),
-            ('regression', 'decoded by the regression head'),
-            ('annealed-mean', 'decoded by the annealed mean (T = 0.38)'),
-            ('annealed-mean:0.7', 'decoded by the annealed mean (T = 0.7)'),
+            ('fused_weights', None, 'fusion_net, decoded by the regression head'),
+            ('image_weights', 'regression', 'image_net, decoded by the regression head'),
+            ('image_weights', 'annealed-mean', 'image_net, decoded by the annealed mean (T = 0.38)'),
+            ('image_weights', 'annealed-mean:0.7', 'image_net, decoded by the annealed mean (T = 0.7)'),
         ],
     )
-    def test_says_once_what_colours(self, fused_weights, caplog, decoder, words):
+    def test_says_once_what_colours(self, request, caplog, weights, decoder, words):
         caplog.set_level(logging.INFO, 'insta_colorization')
 
         inferencer = ColorizationInferencer(
-            weights=fused_weights, device='cpu', decoder=decoder, precision='fp32', detector='none'
+            weights=request.getfixturevalue(weights),
+            device='cpu',
+            decoder=decoder,
+            precision='fp32',
+            detector='none',
         )
         inferencer([textured(), textured()])
 
         (line,) = [message for message in caplog.messages if 'photos are coloured by' in message]
-        assert f'photos are coloured by the fusion_net, {words}, in float32' in line
+        assert f'photos are coloured by the {words}, in float32' in line
 
     def test_auto_device_exists(self):
         assert resolve_device('auto') == ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -541,10 +545,10 @@ class TestInstances:
         np.testing.assert_array_equal(same, plain(textured())['visualization'][0])
         assert np.abs(fused(textured())['visualization'][0].astype(int) - same).max() > 5
 
-    def test_a_photo_without_instances_goes_through_the_full_image_network(self, fused_weights, plain):
-        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector='none')
+    def test_a_photo_without_instances_goes_through_the_full_image_network(self, fused, plain, monkeypatch):
+        monkeypatch.setattr(fused.predictor, '_detector', Boxes([]))
 
-        result = inferencer(textured())
+        result = fused(textured())
 
         assert result['predictions'][0]['network'] == 'image_net'
         np.testing.assert_array_equal(result['visualization'][0], plain(textured())['visualization'][0])
@@ -559,8 +563,8 @@ class TestInstances:
             pytest.param({'min_size': 30}, 1, id='size'),
         ],
     )
-    def test_selection(self, fused_weights, arguments, expected):
-        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=Boxes(), **arguments)
+    def test_selection(self, image_weights, arguments, expected):
+        inferencer = ColorizationInferencer(weights=image_weights, device='cpu', detector=Boxes(), **arguments)
 
         (record,) = inferencer(textured())['predictions']
 
@@ -575,12 +579,10 @@ class TestInstances:
         assert inferencer(textured())['predictions'][0]['boxes'] == []
 
     @pytest.mark.parametrize('wish', ['show_instances', 'save_json'])
-    def test_detector_runs_where_someone_wants_to_see_its_boxes(self, image_weights, monkeypatch, tmp_path, wish):
-        detector = Boxes()
-        monkeypatch.setattr('insta_colorization.apis.predictor.build_detector', lambda *args, **kwargs: detector)
-        inferencer = ColorizationInferencer(weights=image_weights, device='cpu')
+    def test_detector_runs_where_someone_wants_to_see_its_boxes(self, plain, monkeypatch, tmp_path, wish):
+        monkeypatch.setattr(plain.predictor, '_detector', Boxes())
 
-        (record,) = inferencer(textured(), out_dir=tmp_path, **{wish: True})['predictions']
+        (record,) = plain(textured(), out_dir=tmp_path, **{wish: True})['predictions']
 
         assert len(record['boxes']) == 2
 
@@ -597,30 +599,29 @@ class TestInstances:
         ],
     )
     @pytest.mark.slow
-    def test_odd_boxes_work(self, fused_weights, boxes):
-        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=Boxes(boxes))
+    def test_odd_boxes_work(self, fused, monkeypatch, boxes):
+        monkeypatch.setattr(fused.predictor, '_detector', Boxes(boxes))
 
-        result = inferencer(textured())
+        result = fused(textured())
 
         assert result['visualization'][0].shape == (48, 64, 3)
         assert len(result['predictions'][0]['boxes']) <= 8
 
     @pytest.mark.parametrize('box', [[0, 0, float('nan'), 9], [30, 5, 5, 30]], ids=['nan', 'inverted'])
-    def test_unusable_boxes_fail_their_photo(self, fused_weights, box):
-        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=Boxes([box]))
+    def test_unusable_boxes_fail_their_photo(self, fused, monkeypatch, box):
+        monkeypatch.setattr(fused.predictor, '_detector', Boxes([box]))
 
         with pytest.raises(ValueError, match='box 0 is not finite or is inverted'):
-            inferencer(textured())
+            fused(textured())
 
-    def test_boxes_of_none_of_the_photos_are_said_before_the_first(self, fused_weights, album, tmp_path):
+    def test_boxes_of_none_of_the_photos_are_said_before_the_first(self, fused, monkeypatch, album, tmp_path):
         (tmp_path / 'boxes.json').write_text(
             json.dumps({'images': [{'id': 1, 'file_name': 'x.png'}], 'annotations': []})
         )
-        detector = CachedDetector(tmp_path / 'boxes.json')
-        inferencer = ColorizationInferencer(weights=fused_weights, device='cpu', detector=detector)
+        monkeypatch.setattr(fused.predictor, '_detector', CachedDetector(tmp_path / 'boxes.json'))
 
         with pytest.raises(ValueError, match=r'1 file names, such as x\.png, and 0 of the 4 photos matched'):
-            inferencer(album, on_error='collect')
+            fused(album, on_error='collect')
 
 
 class TestFiles:
@@ -910,6 +911,7 @@ class TestFailures:
     def test_nobody_foresaw_are_named_by_type_and_traced_on_request(
         self, fused, album, monkeypatch, caplog, step, height, workers
     ):
+        monkeypatch.setattr(fused.predictor, '_detector', Boxes([]))  # the full-image network is faster
         real = getattr(fused.predictor, step)
 
         def fails_at_the_second(*args, **kwargs):
@@ -987,8 +989,10 @@ class TestProgress:
         assert len(told) >= 2
 
     @pytest.mark.parametrize('show', [False, True])
-    def test_bar_stays_out_of_pipes(self, image_weights, show, capfd):
-        ColorizationInferencer(weights=image_weights, device='cpu', show_progress=show)(textured())
+    def test_bar_stays_out_of_pipes(self, plain, monkeypatch, show, capfd):
+        monkeypatch.setattr(plain, 'show_progress', show)
+
+        plain(textured())
 
         assert capfd.readouterr() == ('', '')
 

@@ -19,6 +19,6 @@ def liven(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def lively() -> Callable[..., nn.Module]:
     return liven

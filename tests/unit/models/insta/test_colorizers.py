@@ -1,4 +1,5 @@
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from insta_colorization.imaging.resize import crop_instances, resize_photo
 from insta_colorization.models import ImageColorizer, InstColorizer
 from insta_colorization.models.backbones.zhang2017 import STAGE_NAMES
+from insta_colorization.registry import build_model
 from insta_colorization.structures import ColorizationSample, Instances
 
 SIZE = 32
@@ -19,9 +21,24 @@ NETWORKS = {
 DECODERS = {'regression': {'type': 'RegressionDecoder'}, 'annealed-mean': {'type': 'AnnealedMeanDecoder'}}
 
 
+@pytest.fixture(scope='module')
+def built(lively) -> InstColorizer:
+    return lively(InstColorizer(**NETWORKS))
+
+
+@pytest.fixture
+def streamed(built) -> Iterator[InstColorizer]:
+    """The one model, without the hooks of the test before; no test may train it."""
+    yield built
+    for module in built.modules():
+        module._forward_hooks.clear()
+
+
 @pytest.fixture(params=DECODERS.values(), ids=DECODERS)
-def model(request, lively) -> InstColorizer:
-    return lively(InstColorizer(**NETWORKS, decoder=request.param))
+def model(request, streamed) -> Iterator[InstColorizer]:
+    own, streamed.decoder = streamed.decoder, build_model(request.param)
+    yield streamed
+    streamed.decoder = own
 
 
 def photo(instances: int, seed: int) -> tuple[np.ndarray, Instances]:
@@ -109,10 +126,6 @@ class TestBatches:
 class TestChunks:
     """Crops go through the instance network a few at a time, and their features are gone when the next ones come."""
 
-    @pytest.fixture
-    def streamed(self, lively) -> InstColorizer:
-        return lively(InstColorizer(**NETWORKS))
-
     @staticmethod
     def chunks_of(model: InstColorizer) -> list[int]:
         """A list that fills with how many crops the instance network gets at a time."""
@@ -121,13 +134,13 @@ class TestChunks:
         return sizes
 
     @pytest.mark.parametrize(('chunk', 'sizes'), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (100, [7])], ids=str)
-    def test_colours_do_not_depend_on_the_chunk(self, streamed, chunk, sizes):
+    def test_colours_do_not_depend_on_the_chunk(self, streamed, monkeypatch, chunk, sizes):
         photos = [photo(count, seed) for seed, count in enumerate((2, 0, 5))]
         seen = self.chunks_of(streamed)
-        streamed._chunk = lambda crops: len(crops)
+        monkeypatch.setattr(streamed, '_chunk', lambda crops: len(crops))
         whole = predict(streamed, *photos)
         seen.clear()
-        streamed._chunk = lambda crops: chunk
+        monkeypatch.setattr(streamed, '_chunk', lambda crops: chunk)
 
         torch.testing.assert_close(predict(streamed, *photos), whole, atol=1e-5, rtol=0)
         assert seen == sizes
@@ -144,9 +157,9 @@ class TestChunks:
         with pytest.raises(ValueError, match='crop_chunk must be at least 1, but got 0'):
             InstColorizer(**NETWORKS, crop_chunk=0)
 
-    def test_only_one_chunks_features_are_alive(self, streamed):
+    def test_only_one_chunks_features_are_alive(self, streamed, monkeypatch):
         alive, most = weakref.WeakSet(), []
-        streamed._chunk = lambda crops: 1
+        monkeypatch.setattr(streamed, '_chunk', lambda crops: 1)
 
         def watch(canvases, name, crops):
             alive.add(crops)
@@ -154,7 +167,7 @@ class TestChunks:
             return add(canvases, name, crops)
 
         add = streamed.fusion_net.add
-        streamed.fusion_net.add = watch
+        monkeypatch.setattr(streamed.fusion_net, 'add', watch)
         predict(streamed, photo(6, 0))
 
         assert len(most) == 6 * len(STAGE_NAMES)
@@ -172,16 +185,16 @@ class TestChunks:
         assert (half - exact).abs().max() < 0.02
         assert not torch.equal(half, exact)
 
-    def test_in_training_all_crops_go_at_once_and_without_gradients(self, streamed):
-        streamed.train()
-        seen = self.chunks_of(streamed)
-        inputs = streamed.data_preprocessor(batch_of(photo(5, 0), photo(4, 1)), training=True)
+    def test_in_training_all_crops_go_at_once_and_without_gradients(self, lively):
+        model = lively(InstColorizer(**NETWORKS)).train()
+        seen = self.chunks_of(model)
+        inputs = model.data_preprocessor(batch_of(photo(5, 0), photo(4, 1)), training=True)
         inputs.pop('data_samples')
 
-        streamed(**inputs, mode='loss')['loss_ab'].backward()
+        model(**inputs, mode='loss')['loss_ab'].backward()
 
         assert seen == [9]
-        assert all(p.grad is None for p in streamed.instance_net.parameters())
+        assert all(p.grad is None for p in model.instance_net.parameters())
 
     def test_where_the_instance_network_trains_too_it_gets_gradients(self, lively):
         model = lively(InstColorizer(**NETWORKS, trainable=('instance_net', 'fusion_net'))).train()
@@ -212,8 +225,8 @@ class TestChunks:
 
 class TestForward:
     @pytest.fixture
-    def inputs(self, model) -> dict:
-        inputs = model.data_preprocessor(batch_of(photo(2, 0), photo(0, 1)), training=True)
+    def inputs(self, built) -> dict:
+        inputs = built.data_preprocessor(batch_of(photo(2, 0), photo(0, 1)), training=True)
         inputs.pop('data_samples')
         return inputs
 
@@ -240,8 +253,8 @@ class TestForward:
         with pytest.raises(ValueError, match=message):
             model(lightness=inputs['lightness'], crop_lightness=given, instances=inputs['instances'])
 
-    def test_losses_reach_every_part_that_ran(self, model, inputs):
-        model.train()
+    def test_losses_reach_every_part_that_ran(self, lively, inputs):
+        model = lively(InstColorizer(**NETWORKS)).train()
         covered = {name: value[:1] if name in ('lightness', 'ab') else value for name, value in inputs.items()}
         covered['instances'] = inputs['instances'].of_images(torch.tensor([True, False]))
 
