@@ -19,7 +19,8 @@ TRAINING = {'losses': {'classes': {'type': 'RebalancedClassLoss'}}, 'norm_eval':
 @pytest.fixture
 def checkpoint(tmp_path):
     def saved(stage: int, **metadata: str):
-        return load_checkpoint(save_checkpoint(MODELS[stage].state_dict(), tmp_path / 'a.safetensors', metadata=metadata)[0])
+        (path,) = save_checkpoint(MODELS[stage].state_dict(), tmp_path / 'a.safetensors', metadata=metadata)
+        return load_checkpoint(path)
 
     return saved
 

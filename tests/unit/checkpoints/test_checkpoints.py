@@ -84,6 +84,12 @@ def narrow_image_model(width: float = WIDTH, **kwargs) -> ImageColorizer:
     return ImageColorizer({'type': 'ColorizationBackbone', 'width': width}, **kwargs)
 
 
+def emptied(model: nn.Module) -> nn.Module:
+    for value in model.state_dict().values():
+        value.zero_()
+    return model
+
+
 @pytest.fixture(autouse=True)
 def _scope():
     with DefaultScope.overwrite_default_scope(SCOPE):
@@ -117,6 +123,28 @@ def ours(published) -> Checkpoint:
     return load_checkpoint(published)
 
 
+@pytest.fixture(scope='module')
+def narrow() -> InstColorizer:
+    return narrow_model()
+
+
+@pytest.fixture(scope='module')
+def narrow_image() -> ImageColorizer:
+    return narrow_image_model()
+
+
+@pytest.fixture
+def model(narrow) -> InstColorizer:
+    """All three networks, with zeros for weights."""
+    return emptied(narrow)
+
+
+@pytest.fixture
+def image_model(narrow_image) -> ImageColorizer:
+    """The full-image network, with zeros for weights."""
+    return emptied(narrow_image)
+
+
 @pytest.fixture
 def files(entries) -> dict[str, dict[str, Tensor]]:
     """The published files' entries; a test may change which there are."""
@@ -132,11 +160,11 @@ def folder(published, tmp_path) -> Path:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_three_files_are_a_whole_colorizer(ours):
+def test_the_three_files_are_a_whole_colorizer(ours, narrow):
     assert ours.layout == 'instacolorization'
     assert ours.networks == ('image_net', 'instance_net', 'fusion_net')
     assert ours.sizes == {'width': WIDTH, 'inner_channels': 16}
-    shapes = {name: value.shape for name, value in narrow_model().state_dict().items()}
+    shapes = {name: value.shape for name, value in narrow.state_dict().items()}
     assert {name: value.shape for name, value in ours.state_dict.items()} == shapes
 
 
@@ -189,7 +217,7 @@ def test_a_leading_module_is_taken_off(files, folder, ours, wrapped):
 @pytest.mark.parametrize('leading', ['', 'module.'], ids=['plain', 'module.'])
 @pytest.mark.parametrize('wrapper', ['state_dict', 'model', 'module', 'G', None])
 @pytest.mark.parametrize('layout', ['siggraph17', 'ours'])
-def test_weights_lie_bare_or_wrapped(files, ours, tmp_path, layout, wrapper, leading):
+def test_weights_lie_bare_or_wrapped(files, ours, image_model, tmp_path, layout, wrapper, leading):
     own = {name: value for name, value in ours.state_dict.items() if name.startswith('image_net.')}
     entries = {leading + name: value for name, value in (own if layout == 'ours' else files['GComp']).items()}
     path = tmp_path / 'a.pth'
@@ -197,13 +225,12 @@ def test_weights_lie_bare_or_wrapped(files, ours, tmp_path, layout, wrapper, lea
     checkpoint = load_checkpoint(path)
     assert (checkpoint.family.name, checkpoint.layout, checkpoint.networks) == ('insta', layout, ('image_net',))
     assert same(checkpoint.state_dict, own)
-    model = narrow_image_model()
-    model.load_state_dict(load_from_local(str(path))['state_dict'])
-    assert same(dict(model.state_dict()), own)
+    image_model.load_state_dict(load_from_local(str(path))['state_dict'])
+    assert same(dict(image_model.state_dict()), own)
 
 
-def test_files_given_one_by_one(folder, ours):
-    paths = [folder / f'latest_net_{name}.pth' for name in ('GF', 'G', 'GComp')]
+def test_files_given_one_by_one(published, ours):
+    paths = [published / f'latest_net_{name}.pth' for name in ('GF', 'G', 'GComp')]
     assert same(load_checkpoint(paths).state_dict, ours.state_dict)
 
 
@@ -215,16 +242,15 @@ def test_folder_of_safetensors(files, ours, tmp_path):
     assert checkpoint.metadata['from'] in files
 
 
-def test_folder_with_the_full_image_network_only(folder, ours):
-    for name in ('G', 'GF'):
-        (folder / f'latest_net_{name}.pth').unlink()
-    checkpoint = load_checkpoint(folder)
+def test_folder_with_the_full_image_network_only(published, ours, tmp_path):
+    shutil.copy(published / 'latest_net_GComp.pth', tmp_path)
+    checkpoint = load_checkpoint(tmp_path)
     assert checkpoint.networks == ('image_net',)
     assert all(torch.equal(value, ours.state_dict[name]) for name, value in checkpoint.state_dict.items())
 
 
-def test_a_lone_trunk_is_the_full_image_network(files, folder):
-    checkpoint = load_checkpoint(folder / 'latest_net_G.pth')
+def test_a_lone_trunk_is_the_full_image_network(files, published):
+    checkpoint = load_checkpoint(published / 'latest_net_G.pth')
     assert (checkpoint.networks, checkpoint.layout) == (('image_net',), 'siggraph17')
     assert torch.equal(checkpoint.state_dict['image_net.stages.conv1.0.weight'], files['G']['model1.0.weight'])
 
@@ -264,15 +290,12 @@ def test_width_is_found_from_the_channels(tmp_path, width):
 
 
 def test_other_inner_channels(tmp_path):
-    model = narrow_model()
-    model.fusion_net = checkpoints_fusion = InstColorizer(
-        *[{'type': 'ColorizationBackbone', 'width': WIDTH}] * 2,
-        {'type': 'FusionNetwork', 'width': WIDTH, 'fusion': {'inner_channels': 4}},
-    ).fusion_net
-    save_checkpoint(model.state_dict(), tmp_path / 'a.pth', 'mmagic')
-    weights = load_checkpoint(tmp_path / 'a.pth').state_dict
-    name = 'fusions.up9.image_weight.0.weight'
-    assert torch.equal(weights[f'fusion_net.{name}'], checkpoints_fusion.state_dict()[name])
+    trunk = {'type': 'ColorizationBackbone', 'width': WIDTH}
+    fusion = {'type': 'FusionNetwork', 'width': WIDTH, 'fusion': {'inner_channels': 4}}
+    written = InstColorizer(trunk, trunk, fusion).state_dict()
+    save_checkpoint(written, tmp_path / 'a.pth', 'mmagic')
+    name = 'fusion_net.fusions.up9.image_weight.0.weight'
+    assert torch.equal(load_checkpoint(tmp_path / 'a.pth').state_dict[name], written[name])
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -349,7 +372,7 @@ def test_a_file_is_as_readable_as_any_other(ours, tmp_path, suffix):
 
 
 @pytest.mark.parametrize('half', [False, True])
-def test_what_the_fusion_network_has_of_the_full_image_network_is_stored_once(ours, tmp_path, half):
+def test_what_the_fusion_network_has_of_the_full_image_network_is_stored_once(ours, model, tmp_path, half):
     weights = dict(ours.state_dict)
     kept = ('fusion_net.fusions.', 'fusion_net.stages.conv10.', 'fusion_net.ab_head.')
     for name in ours.state_dict:
@@ -368,7 +391,6 @@ def test_what_the_fusion_network_has_of_the_full_image_network_is_stored_once(ou
     if half:
         weights = {n: v.half().float() if v.is_floating_point() and 'var' not in n else v for n, v in weights.items()}
     assert same(back.state_dict, weights)
-    model = narrow_model()
     model.load_state_dict(load_from_local(str(path))['state_dict'])
     assert same(dict(model.state_dict()), weights)
 
@@ -629,8 +651,7 @@ def test_networks_of_different_widths(folder, tmp_path):
 # Into a model -------------------------------------------------------------------------------------------------------
 
 
-def test_load_into(ours):
-    model = narrow_model()
+def test_load_into(ours, model):
     load_into(model, ours)
     assert same(dict(model.state_dict()), ours.state_dict)
 
@@ -649,9 +670,8 @@ def test_load_into_the_wrong_model(ours, change, message):
         change(ours)
 
 
-def test_load_into_needs_every_network(folder):
-    checkpoint = load_checkpoint(folder / 'latest_net_GComp.pth')
-    model = narrow_model()
+def test_load_into_needs_every_network(published, model):
+    checkpoint = load_checkpoint(published / 'latest_net_GComp.pth')
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CheckpointError, match='has no instance_net and no fusion_net, which InstColorizer needs'):
         load_into(model, checkpoint)
@@ -663,15 +683,14 @@ def test_load_into_needs_every_network(folder):
 
 @pytest.mark.parametrize('wrapped', [False, True], ids=['plain', 'module.'])
 @pytest.mark.parametrize('layout', ['ours', 'mmagic'])
-def test_load_state_dict_knows_the_layouts(files, ours, layout, wrapped):
+def test_load_state_dict_knows_the_layouts(files, ours, model, layout, wrapped):
     entries = ours.state_dict if layout == 'ours' else in_mmagic_names(files)
-    model = narrow_model()
     model.load_state_dict({f'module.{name}' if wrapped else name: value for name, value in entries.items()})
     assert same(dict(model.state_dict()), ours.state_dict)
 
 
-def test_load_state_dict_inside_another_module(files, ours):
-    outer = nn.ModuleDict({'inner': narrow_model(), 'other': nn.Linear(1, 1)})
+def test_load_state_dict_inside_another_module(files, ours, model):
+    outer = nn.ModuleDict({'inner': model, 'other': nn.Linear(1, 1)})
     entries = {f'inner.{name}': value for name, value in in_mmagic_names(files).items()}
     outer.load_state_dict({**entries, 'other.weight': torch.ones(1, 1), 'other.bias': torch.ones(1)})
     assert same(dict(outer['inner'].state_dict()), ours.state_dict)
@@ -679,9 +698,8 @@ def test_load_state_dict_inside_another_module(files, ours):
 
 
 @pytest.mark.parametrize('strict', [True, False])
-def test_load_state_dict_never_loads_in_part(ours, strict):
+def test_load_state_dict_never_loads_in_part(ours, model, strict):
     part = {name: value for name, value in ours.state_dict.items() if name.startswith('image_net.')}
-    model = narrow_model()
     with pytest.raises(CheckpointError, match=r'the state dict holds image_net \(stage 1\), but InstColorizer'):
         model.load_state_dict(part, strict=strict)
     with pytest.raises(CheckpointError, match='another model'):
@@ -699,38 +717,36 @@ def runner(model: nn.Module, tmp_path: Path, **kwargs) -> Runner:
 @pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize('layout', ['instacolorization', 'mmagic', 'ours'])
 @pytest.mark.slow
-def test_runner_loads_from_every_layout(files, folder, ours, tmp_path, layout):
-    path = {'instacolorization': folder, 'mmagic': tmp_path / 'a.pth', 'ours': tmp_path / 'a.safetensors'}[layout]
-    if path != folder:
+def test_runner_loads_from_every_layout(published, ours, model, tmp_path, layout):
+    path = {'instacolorization': published, 'mmagic': tmp_path / 'a.pth', 'ours': tmp_path / 'a.safetensors'}[layout]
+    if path != published:
         save_checkpoint(ours.state_dict, path, layout)
-    model = narrow_model()
     runner(model, tmp_path, load_from=str(path)).load_or_resume()
     assert same(dict(model.state_dict()), ours.state_dict)
 
 
 @pytest.mark.usefixtures('registered')
-def test_runner_starts_from_siggraph17(files, folder, tmp_path):
-    model = narrow_image_model()
-    runner(model, tmp_path, load_from=str(folder / 'latest_net_G.pth')).load_or_resume()
-    assert torch.equal(model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
+def test_runner_starts_from_siggraph17(files, published, image_model, tmp_path):
+    runner(image_model, tmp_path, load_from=str(published / 'latest_net_G.pth')).load_or_resume()
+    assert torch.equal(image_model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
 
 
 @pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize(
     'case', ['too few networks', 'too many networks', 'other model', 'other width', 'lacks an entry']
 )
-def test_runner_never_loads_in_part(folder, ours, tmp_path, case):
-    model, path = narrow_model(), tmp_path / 'a.pth'
+def test_runner_never_loads_in_part(published, ours, model, image_model, tmp_path, case):
+    path = tmp_path / 'a.pth'
     match case:
         case 'too few networks':
-            path, message = folder / 'latest_net_G.pth', r'latest_net_G\.pth holds image_net \(stage 1\), but Inst'
+            path, message = published / 'latest_net_G.pth', r'latest_net_G\.pth holds image_net \(stage 1\), but Inst'
         case 'too many networks':
-            model, path, message = narrow_image_model(), folder, 'published also holds instance_net'
+            model, path, message = image_model, published, 'published also holds instance_net'
         case 'other model':
             torch.save(nn.Linear(2, 2).state_dict(), path)
             message = r'a\.pth is the checkpoint of another model'
         case 'other width':
-            model, path, message = narrow_model(1 / 8), folder, r'published has width 0\.0625'
+            model, path, message = narrow_model(1 / 8), published, r'published has width 0\.0625'
         case 'lacks an entry':
             weights = dict(ours.state_dict)
             del weights['image_net.ab_head.0.bias']
@@ -783,8 +799,8 @@ def test_the_runners_own_files(tmp_path):
 
 
 @pytest.mark.usefixtures('registered')
-def test_pretrained_init_takes_one_network_of_a_folder(files, folder):
-    init_cfg = {'type': 'Pretrained', 'checkpoint': str(folder), 'prefix': 'instance_net'}
+def test_pretrained_init_takes_one_network_of_a_folder(files, published):
+    init_cfg = {'type': 'Pretrained', 'checkpoint': str(published), 'prefix': 'instance_net'}
     model = ImageColorizer({'type': 'ColorizationBackbone', 'width': WIDTH, 'init_cfg': init_cfg})
     model.init_weights()
     assert torch.equal(model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
@@ -829,11 +845,11 @@ def test_importing_changes_nothing_in_mmengine():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_run_with_our_hook_reads_every_layout(tmp_path, monkeypatch):
+def test_a_run_with_our_hook_reads_every_layout(image_model, tmp_path, monkeypatch):
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     CheckpointLoader.register_scheme('', lambda *args: None, force=True)
     hooks = {'checkpoint': {'type': 'WholeCheckpointHook'}}
-    runner(narrow_image_model(), tmp_path, default_hooks=hooks).call_hook('before_run')
+    runner(image_model, tmp_path, default_hooks=hooks).call_hook('before_run')
     assert CheckpointLoader._schemes[''] is load_from_local
 
 
@@ -862,17 +878,17 @@ class ECCV16(nn.Module):
 
 @pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize('wrapper', [None, 'state_dict'])
-def test_another_projects_model_loads_its_own_file_with_our_runner_about(tmp_path, wrapper):
+def test_another_projects_model_loads_its_own_file_with_our_runner_about(image_model, tmp_path, wrapper):
     theirs, path = ECCV16(), tmp_path / 'colorization_release_v2.pth'
     weights = fake({name: tuple(value.shape) for name, value in theirs.state_dict().items()}, 4)
     torch.save(weights if wrapper is None else {wrapper: weights}, path)
     assert {'model1.0.weight', 'model8.6.bias'} < weights.keys()
-    runner(narrow_image_model(), tmp_path)
+    runner(image_model, tmp_path)
     mmengine_load(theirs, str(path), strict=True)
     assert same(dict(theirs.state_dict()), weights)
     assert load_checkpoint(path).family.name == 'patch'
     with pytest.raises(CheckpointError, match=r'v2\.pth has no image_net, which ImageColorizer needs'):
-        runner(narrow_image_model(), tmp_path, load_from=str(path)).load_or_resume()
+        runner(image_model, tmp_path, load_from=str(path)).load_or_resume()
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_file_of_stage_2_is_not_taken_for_one_of_stage_3(lively, tmp_path):
 
 @pytest.mark.slow
 def test_where_all_rows_have_fusions_the_config_says_which_run(lively, tmp_path):
-    (path,) = save_checkpoint(system(lively, 'decoder').state_dict(), tmp_path / 'a.pth')
+    (path,) = save_checkpoint(system(lively, 'decoder').state_dict(), tmp_path / 'a.safetensors')
     checkpoint = load_checkpoint(path)
 
     for fused, rows in (('none', ()), ('decoder', ('up16', 'up8', 'up4'))):
@@ -142,7 +142,7 @@ def test_another_fusion_is_refused(lively, change, words):
     ],
 )
 def test_a_config_of_the_other_backbone_is_refused(tmp_path, weights, config, words):
-    (path,) = save_checkpoint(ImageColorizer(weights).state_dict(), tmp_path / 'a.pth')
+    (path,) = save_checkpoint(ImageColorizer(weights).state_dict(), tmp_path / 'a.safetensors')
 
     with pytest.raises(ValueError, match=f"the config's image_net {words}"):
         colorizer_for(load_checkpoint(path), {'type': 'InstColorizer', 'image_net': config})

@@ -41,8 +41,10 @@ def entries(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(('table', 'name'), [('seg', 'seg_weights'), ('color', 'color_weights')])
-def test_written_files_have_the_published_names(folder, table, name):
-    assert set(entries(folder / f'{name}.pth')) == set(json.loads((GOLDEN / f'semantic_{table}_keys.json').read_text()))
+def test_written_files_have_the_published_names(published, table, name):
+    recorded = json.loads((GOLDEN / f'semantic_{table}_keys.json').read_text())
+
+    assert set(entries(published / f'{name}.pth')) == set(recorded)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +105,9 @@ def test_a_folder_with_two_of_one(folder):
 
 
 @pytest.mark.parametrize('name', ['seg_weights', 'color_weights'])
-def test_one_file_alone_predicts_nothing(folder, name):
+def test_one_file_alone_predicts_nothing(published, name):
     with pytest.raises(CheckpointError, match=r'holds only .*; prediction needs the segment_net and the color_net'):
-        colorizer_for(load_checkpoint(folder / f'{name}.pth'), CONFIG)
+        colorizer_for(load_checkpoint(published / f'{name}.pth'), CONFIG)
 
 
 def test_a_file_that_is_not_exactly_its_layout(folder):
@@ -128,38 +130,38 @@ def test_a_folder_of_other_files(tmp_path):
 
 
 class TestModels:
-    def test_the_checkpoint_decides_the_sizes(self, folder):
-        built = colorizer_for(load_checkpoint(folder), {**CONFIG, 'wrap': True})
+    def test_the_checkpoint_decides_the_sizes(self, published):
+        built = colorizer_for(load_checkpoint(published), {**CONFIG, 'wrap': True})
 
         assert (built.segment_net.width, built.color_net.width, built.color_net.one_hot) == (1 / 16, 1 / 16, False)
         assert built.wrap
 
     def test_one_hot_networks(self, build, tmp_path):
-        path = save_checkpoint(build(one_hot=True).state_dict(), tmp_path / 'a.pth')[0]
+        path = save_checkpoint(build(one_hot=True).state_dict(), tmp_path / 'a.safetensors')[0]
 
         assert colorizer_for(load_checkpoint(path), CONFIG).color_net.one_hot
 
-    def test_another_familys_config(self, folder):
+    def test_another_familys_config(self, published):
         with pytest.raises(
             ValueError, match='must be one of SemanticSegmenter, SemanticColorizer, but is InstColorizer'
         ):
-            colorizer_for(load_checkpoint(folder), {'type': 'InstColorizer'})
+            colorizer_for(load_checkpoint(published), {'type': 'InstColorizer'})
 
     def test_another_familys_weights(self, image_weights):
         with pytest.raises(ValueError, match="config's model must be one of ImageColorizer"):
             colorizer_for(load_checkpoint(image_weights), CONFIG)
 
-    def test_another_model_refuses_them(self, folder):
+    def test_another_model_refuses_them(self, published):
         with pytest.raises(CheckpointError, match='has no image_net, which ImageColorizer needs'):
             ImageColorizer({'type': 'ColorizationBackbone', 'width': 1 / 16}).load_state_dict(
-                load_from_local(str(folder))['state_dict']
+                load_from_local(str(published))['state_dict']
             )
 
 
 class TestStages:
     def test_the_second_begins_with_the_first(self, model, tmp_path):
         segmenter = SemanticSegmenter(SEGMENTER)
-        path = save_checkpoint(segmenter.state_dict(), tmp_path / 'stage1.pth')[0]
+        path = save_checkpoint(segmenter.state_dict(), tmp_path / 'stage1.safetensors')[0]
         colours = {name: value.clone() for name, value in model.color_net.state_dict().items()}
 
         model.load_state_dict(load_from_local(str(path))['state_dict'])
