@@ -1,8 +1,8 @@
-"""Reads back what files say of having been coloured: the marks in their XMP and their C2PA manifests.
+"""Reads back how files say that they were colourised: the marks in their XMP and their C2PA manifests.
 
     python tools/verify_marks.py FILE ... [--json] [--trust CERTIFICATES.pem]
 
-The exit status is 1 where a file has no mark, cannot be read, or has a manifest that does not hold.
+The exit status is 1 if a file has no mark, cannot be read, or has an invalid manifest.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from insta_colorization.utils.errors import as_unicode, printable
 def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     parser.add_argument('files', nargs='+', metavar='FILE', help='results')
-    parser.add_argument('--json', action='store_true', help='print a list of objects, one a file')
-    text = 'PEM of certificates; manifests count that are signed under one of them; default: whoever signed'
+    parser.add_argument('--json', action='store_true', help='print a list of objects, one per file')
+    text = 'PEM file of certificates, one of which a manifest must be signed under; default: any signer'
     parser.add_argument('--trust', type=Path, metavar='FILE', help=text)
 
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """What was found in a file, for people."""
+    """What was found in a file, as text."""
     xmp, manifest = found['xmp'], found['c2pa']
     told = [] if found['error'] is None else [found['error']]
     if xmp is not None:

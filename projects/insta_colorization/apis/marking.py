@@ -1,4 +1,4 @@
-"""Pictures as bytes of files, with the marks that a user chose, and the record of what was done."""
+"""Encodes pictures with the marks that a user chose, and describes the event for records."""
 
 import uuid
 from hashlib import sha256
@@ -14,12 +14,15 @@ from .predictor import Prediction
 
 
 class Marker:
-    """Encodes pictures.
+    """Encodes pictures and marks them.
 
     Args:
         options: which marks they get.
 
-    It raises what `Signer` raises.
+    Raises:
+        ImportError: c2pa-python is needed and not installed.
+        OSError: the certificate or the key cannot be read.
+        ValueError: certificate and key cannot sign; see `Signer`.
     """
 
     def __init__(self, options: MarkOptions | None = None) -> None:
@@ -42,11 +45,11 @@ class Marker:
         """The bytes of a file, see `encode_photo`.
 
         Args:
-            prediction: the picture and how it came about.
+            prediction: the picture and its provenance.
             suffix: of the format.
-            quality: of JPEG and WebP.
-            file: where the photo was read from; None where there is no such file.
-            title: what the result is called.
+            quality: of JPEG and WebP, 1 to 100.
+            file: the file that the photo was read from; None if there is none.
+            title: the name of the result.
 
         Raises:
             ImageWriteError: the format cannot hold the picture.
@@ -63,11 +66,11 @@ class Marker:
 
 
 def event_of(prediction: Prediction, data: bytes) -> dict[str, Any]:
-    """The event of preservation (PREMIS 3) that made a file, as JSON takes it.
+    """The preservation event (PREMIS 3) that produced a file, serializable as JSON.
 
     Args:
         prediction: the picture.
-        data: the bytes of the file.
+        data: the bytes of the result's file.
     """
     source, outcome = prediction.source.digest, sha256(data).hexdigest()
     return {

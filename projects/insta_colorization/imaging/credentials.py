@@ -1,6 +1,6 @@
-"""Content Credentials (C2PA): manifests signed with the user's own certificate, and what is read of them.
+"""Content Credentials (C2PA): writing manifests signed with the user's own certificate, and reading them back.
 
-`c2pa-python` makes and checks manifests; `cryptography`, which it brings along, tells what is wrong with a certificate.
+`c2pa-python` makes and validates manifests; `cryptography`, its dependency, finds out what is wrong with a certificate.
 """
 
 import io
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _EXTRA = 'C2PA needs c2pa-python: pip install "insta_colorization[c2pa]"'
 _PARENT = 'original'
-# Pictures of the photo inside of the file would be a second copy of it.
+# A thumbnail would be a second copy of the photo.
 _SETTINGS: dict[str, Any] = {'builder': {'thumbnail': {'enabled': False}}}
 _CURVES = {'secp256r1': 'es256', 'secp384r1': 'es384', 'secp521r1': 'es512'}
 # Media types by the first bytes of files: names may be wrong, and those of pages do not end in a suffix.
@@ -43,11 +43,11 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Original:
-    """The photo that was coloured, as a manifest names it.
+    """The photo that was colourised, as a manifest names it.
 
     Attributes:
         title: its name.
-        data: the bytes of its file, or None where there is none any more.
+        data: the bytes of its file, or None if there is no file.
     """
 
     title: str
@@ -55,12 +55,12 @@ class Original:
 
 
 class Signer:
-    """Writes manifests.
+    """Signs files with manifests.
 
     Args:
-        certificate: PEM file of the certificate and those above it, the signer's first.
-        key: PEM file of its private key, without a password.
-        timestamps: address of a time-stamp server (RFC 3161); None asks none.
+        certificate: PEM file of the certificate chain, the signer's first.
+        key: PEM file of the signer's private key, without a password.
+        timestamps: URL of a time-stamp server (RFC 3161); None for no time stamps.
 
     Raises:
         ImportError: c2pa-python is not installed.
@@ -73,7 +73,7 @@ class Signer:
         self._chain, self._key = certificate.read_bytes(), key.read_bytes()
         self._timestamps: str | None = None
         self._algorithm = _checked(certificate, self._chain, key, self._key)
-        # What only the library and the server know is found before any photo is coloured.
+        # Faults that only the library and the server detect are found before any photo is coloured.
         self._try(f'{certificate} cannot sign for C2PA')
         if timestamps is not None:
             self._timestamps = timestamps
@@ -86,16 +86,16 @@ class Signer:
             raise ValueError(f'{fault}: {error}') from error
 
     def sign(self, data: bytes, change: Change, original: Original, title: str = '') -> bytes:
-        """The bytes of a file with a manifest: a photo was opened, and edited by this program.
+        """Returns a file with a manifest that says that a photo was opened and then edited by this program.
 
         Args:
             data: the bytes of a PNG, JPEG, TIFF or WebP file without a manifest.
             change: what was done.
-            original: what was opened; where the library cannot read it, the manifest has its title alone.
+            original: what was opened; if the library cannot read it, the manifest has only its title.
             title: the file's name.
 
         Raises:
-            ValueError: it cannot be signed.
+            ValueError: the file cannot be signed.
         """
         c2pa, kind, result = _library(), _type_of(data), io.BytesIO()
         manifest = _manifest(change, as_unicode(title), kind)
@@ -113,15 +113,15 @@ class Signer:
 
 
 def original_of(photo: Photo, name: str, file: Path | None) -> Original:
-    """What a manifest says of a photo.
+    """The original that a manifest names as the parent of a result.
 
     Args:
-        photo: what was coloured.
-        name: what it is called.
-        file: where it was read from, or None.
+        photo: the photo that was colourised.
+        name: its name.
+        file: the file it was read from, or None.
 
     Raises:
-        ValueError: the file has changed since, or is gone.
+        ValueError: the file has changed since it was read, or is gone.
     """
     title = Path(name).name
     if file is None:
@@ -136,20 +136,20 @@ def original_of(photo: Photo, name: str, file: Path | None) -> Original:
 
 
 def read_manifest(data: bytes, name: str, anchors: str | None = None) -> dict[str, Any] | None:
-    """What the manifest of a file says and whether it can be trusted; None for a file without one.
+    """Reads and validates the manifest of a file; returns None for a file without one.
 
     Args:
-        data: of the file.
+        data: the bytes of the file.
         name: what messages call the file.
-        anchors: certificates (PEM) that are trusted; None for no check of whom the signer is.
+        anchors: trusted certificates (PEM); None accepts any signer.
 
     Returns:
-        `state` (Invalid, Valid, or Trusted by the anchors), `problems` (codes of the standard), `signer`, `time`, the
-        titles of the `parents` and the `actions` of the manifest.
+        `state` (Invalid, Valid, or Trusted by the anchors), `problems` (codes of the standard), `signer` and `time` of
+        the signature or None, the titles of the `parents`, and the `actions` of the manifest.
 
     Raises:
         ImportError: c2pa-python is not installed.
-        ValueError: it cannot be read.
+        ValueError: the manifest cannot be read.
     """
     c2pa = _library()
     settings: dict[str, Any] = {'verify': {'verify_trust': anchors is not None}}
@@ -233,7 +233,7 @@ def _builder(manifest: dict[str, Any], original: Original, context: Any) -> Any:
 
 
 def _checked(certificate: Path, chain: bytes, key: Path, private: bytes) -> str:
-    """The algorithm of a key that fits a certificate; raises `ValueError`."""
+    """The signature algorithm of a key; raises `ValueError` if key and certificate cannot be used together."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from cryptography.x509 import load_pem_x509_certificates
 

@@ -1,4 +1,4 @@
-"""Segments of JPEG files with the rest of a long XMP packet, which libvips does not know (XMP, part 3)."""
+"""Extended XMP in JPEG files (XMP, part 3), which libvips neither reads nor writes."""
 
 import struct
 from collections import defaultdict
@@ -12,7 +12,7 @@ _CHUNK = 65_400
 
 
 def extension_of(data: bytes) -> bytes:
-    """The rest of a JPEG's XMP packet; b'' where there is none, or not all of it, and for other files."""
+    """The extended XMP of a JPEG; b'' if there is none, if it is incomplete, and for other files."""
     parts: dict[bytes, dict[int, bytes]] = defaultdict(dict)
     head = len(_EXTENSION) + _DIGEST_BYTES
     for _, content in _segments(data):
@@ -27,7 +27,7 @@ def extension_of(data: bytes) -> bytes:
 
 
 def with_extension(data: bytes, rest: bytes) -> bytes:
-    """A JPEG with the rest of its XMP packet behind the packet."""
+    """Inserts extended XMP after the XMP packet of a JPEG; returns a file without a packet unchanged."""
     at = next((end for end, content in _segments(data) if content.startswith(_PACKET)), None)
     if at is None:
         return data
@@ -40,7 +40,7 @@ def with_extension(data: bytes, rest: bytes) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The end and the content of each segment APP1 before a JPEG's pixels."""
+    """Yields the end offset and the content of each APP1 segment before a JPEG's pixels."""
     at = len(_START) if data.startswith(_START) else len(data)
     while data[at : at + 1] == b'\xff' and len(data) >= at + 4 and data[at + 1] != _PIXELS:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], 'big')

@@ -1,4 +1,4 @@
-"""Marks that a picture was coloured by networks: for machines in its XMP, for people in a corner."""
+"""Marks that say that a picture was colourised by networks: XMP for programs, a text in a corner for people."""
 
 import json
 import logging
@@ -18,32 +18,32 @@ from .xmp import read_origin, with_event
 
 logger = logging.getLogger(__name__)
 
-# A term of IPTC's vocabulary: a photo of which a trained model made a part.
+# The term of IPTC's vocabulary for a photo that was partly made by a trained model.
 SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia'
 AGENT = {'name': 'insta_colorization', 'version': __version__}
 VISIBLE_TEXT = 'colourised by AI'
 
-# The first segment of a JPEG's XMP has room for 60,000 bytes, into which the whole history shall go.
+# The whole history should fit into the first part of a JPEG's XMP, which has room for 60,000 bytes.
 _LONGEST_PARAMETERS = 16_000
-# The height of the visible mark's letters in parts of the shorter side, and in pixels at least.
+# Height of the letters of the visible mark: as a fraction of the shorter side, and its minimum in pixels.
 _LETTERS, _SMALLEST = 0.025, 8
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 @dataclass(frozen=True)
 class Change:
-    """How colours came onto a photo.
+    """How a photo was colourised.
 
     Attributes:
-        parameters: `weights` with their SHA-256, `config`, `settings`, and what the user asked for, as JSON takes it.
-        when: the time in UTC, as ISO 8601 has it.
+        parameters: `weights` with their SHA-256, `config`, `settings`, and what the user asked for, in JSON types.
+        when: the time in UTC, in ISO 8601 format.
     """
 
     parameters: Mapping[str, Any]
     when: str = field(default_factory=lambda: datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ'))
 
     def event(self, former_type: str | None) -> dict[str, str]:
-        """The entry of XMP's history; `former_type` is the digital source type that the photo had."""
+        """The entry for XMP's history; `former_type` is the digital source type that the photo had before."""
         told = dict(self.parameters) | ({'former_digital_source_type': former_type} if former_type else {})
         return {
             'action': 'edited',
@@ -55,9 +55,9 @@ class Change:
 
 
 def marked(photo: Photo, change: Change) -> Photo:
-    """A photo whose XMP says that it was coloured, and how; all else that its XMP says stays.
+    """Returns the photo with XMP that says that it was colourised, and how; the rest of its XMP is kept.
 
-    XMP that is damaged is replaced, which is logged.
+    Damaged XMP is replaced, with a warning.
     """
     packet = photo.metadata.blobs.get('xmp-data', b'')
     try:
@@ -70,10 +70,10 @@ def marked(photo: Photo, change: Change) -> Photo:
 
 
 def visibly_marked(pixels: np.ndarray) -> np.ndarray:
-    """A picture with a small text in its lower right corner, light with a dark edge.
+    """Returns a copy of a picture with a small text in the lower right corner, white with a black outline.
 
     Args:
-        pixels: (H, W, 3) uint8 or uint16 RGB.
+        pixels: (H, W, 3) uint8 or uint16 RGB; if the text does not fit, it is made smaller.
     """
     height, width = pixels.shape[:2]
     letters = max(_SMALLEST, round(_LETTERS * min(height, width)))
@@ -94,7 +94,7 @@ def visibly_marked(pixels: np.ndarray) -> np.ndarray:
 
 
 def _brief(parameters: Mapping[str, Any]) -> str:
-    """Parameters as JSON in ASCII; where that is too long, the longest are told by their length and SHA-256."""
+    """Parameters as ASCII JSON; if that is too long, the longest values become their lengths and SHA-256."""
     told = {name: json.dumps(value, separators=(',', ':')) for name, value in parameters.items()}
     while sum(map(len, told.values())) > _LONGEST_PARAMETERS:
         longest = max(told, key=lambda name: len(told[name]))

@@ -1,4 +1,4 @@
-"""Whether a file says that it was coloured, and whether what it says holds."""
+"""Verifies whether a file says that it was colourised, and whether its manifest is valid."""
 
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ _MANIFEST = b'jumdc2pa'
 
 
 def verify(file: Path, anchors: str | None = None) -> dict[str, Any]:
-    """Reads the marks of a file back.
+    """Reads and checks the marks of a file.
 
     Args:
         file: a result.
         anchors: see `read_manifest`.
 
     Returns:
-        `file`; `holds`, whether it has a mark and its manifest, if there is one, is in order; `xmp` (`source_type` and
-        the `history`, or None); `c2pa` (see `read_manifest`, or None); `error`, a sentence, or None.
+        `file`; `holds`, whether the file has a mark and its manifest, if any, is valid; `xmp`, its `source_type` and
+        `history`, or None; `c2pa`, see `read_manifest`, or None; `error`, a sentence, or None.
     """
     found: dict[str, Any] = {'file': str(file), 'holds': False, 'xmp': None, 'c2pa': None, 'error': None}
     try:
@@ -56,5 +56,5 @@ def _xmp(data: bytes, name: str) -> dict[str, Any] | None:
 
 
 def _manifest(data: bytes, name: str, anchors: str | None) -> dict[str, Any] | None:
-    # Without the library a file can be marked, too, unless it has what only the library can check.
+    # A file without a manifest can be verified without the library.
     return read_manifest(data, name, anchors) if _MANIFEST in data else None

@@ -1,7 +1,7 @@
-"""XMP packets as bytes: what they say of a picture's origin, and how an entry gets into their history.
+"""XMP packets: reading what they say about a picture's origin, and adding an entry to their history.
 
-All else that a packet says stays: elements, attributes, prefixes and white space in values; comments go. XML is read
-without entities, and nested no deeper than any program writes it.
+Everything else in a packet is kept: elements, attributes, prefixes and white space in values; only comments are lost.
+XML is parsed without entities and to a limited depth, because packets come from untrusted files.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _EVENT = 'http://ns.adobe.com/xap/1.0/sType/ResourceEvent#'
 _META = 'adobe:ns:meta/'
 _NOTE = 'http://ns.adobe.com/xmp/note/'
 _XML = 'http://www.w3.org/XML/1998/namespace'
-# The names that other programs look for.
+# The customary prefixes; some programs look for them instead of the namespaces.
 _PREFIXES = {_META: 'x', _RDF: 'rdf', _IPTC: 'Iptc4xmpExt', _MEDIA: 'xmpMM', _EVENT: 'stEvt', _NOTE: 'xmpNote'}
 _ABOUT, _SOURCE_TYPE, _HISTORY = f'{{{_RDF}}}about', f'{{{_IPTC}}}DigitalSourceType', f'{{{_MEDIA}}}History'
 _EXTENDED = f'{{{_NOTE}}}HasExtendedXMP'
@@ -30,7 +30,7 @@ _TAIL = '\n<?xpacket end="w"?>'
 
 @dataclass(frozen=True)
 class Origin:
-    """What a packet says of how its picture came about.
+    """What a packet says about the origin of its picture.
 
     Attributes:
         source_type: its `Iptc4xmpExt:DigitalSourceType`, or None.
@@ -42,10 +42,10 @@ class Origin:
 
 
 def read_origin(packet: bytes) -> Origin:
-    """What a packet says of its picture's origin.
+    """Reads what a packet says about the origin of its picture.
 
     Raises:
-        ValueError: it is no XMP.
+        ValueError: the packet is not XMP.
     """
     descriptions = _descriptions(_parsed(packet)[0])
     types = [value for each in descriptions for value in _source_types(each)]
@@ -53,15 +53,15 @@ def read_origin(packet: bytes) -> Origin:
 
 
 def with_event(packet: bytes, source_type: str, event: Mapping[str, str]) -> bytes:
-    """A packet with another digital source type and one more entry in its history.
+    """Returns a packet with another digital source type and one more entry in its history.
 
     Args:
-        packet: the packet that there is; b'' for none.
-        source_type: a term of IPTC's vocabulary, by its address.
+        packet: the existing packet; b'' if there is none.
+        source_type: the URI of a term of IPTC's vocabulary.
         event: the entry, {field of `stEvt`: text}.
 
     Raises:
-        ValueError: it is no XMP.
+        ValueError: the packet is not XMP.
     """
     root, prefixes = _parsed(packet) if packet else (Element(f'{{{_META}}}xmpmeta'), {})
     rdf = _rdf_of(root) if packet else ElementTree.SubElement(root, f'{{{_RDF}}}RDF')
@@ -80,14 +80,17 @@ def with_event(packet: bytes, source_type: str, event: Mapping[str, str]) -> byt
 
 
 def divided(packet: bytes, most: int) -> tuple[bytes, bytes]:
-    """A packet in two parts, as a JPEG has a long one (XMP, part 3): the first names the second by its digest.
+    """Splits a packet in two, as JPEG requires of a long one (XMP, part 3); the first part has the second's digest.
 
     Args:
         packet: the packet.
-        most: how many bytes the first part may have; it takes the source type and, where there is room, the history.
+        most: the size limit of the first part in bytes. It gets the source type and, if there is room, the history.
+
+    Returns:
+        The first part, a packet, and the rest, an `xmpmeta` element without the packet's wrapper.
 
     Raises:
-        ValueError: it is no XMP.
+        ValueError: the packet is not XMP.
     """
     root, prefixes = _parsed(packet)
     descriptions = _descriptions(root)
@@ -111,7 +114,7 @@ def divided(packet: bytes, most: int) -> tuple[bytes, bytes]:
 
 
 def joined(packet: bytes, rest: bytes) -> bytes:
-    """A packet with the rest of it that a JPEG has elsewhere, if that is its own; otherwise as it is."""
+    """Merges the two parts of a split packet; returns `packet` unchanged if `rest` does not belong to it."""
     try:
         root, prefixes = _parsed(packet)
         named = [each for each in _descriptions(root) if _EXTENDED in each.attrib or each.find(_EXTENDED) is not None]
@@ -130,7 +133,7 @@ def joined(packet: bytes, rest: bytes) -> bytes:
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """Makes a tree and keeps the prefixes of its namespaces; raises `ValueError` for what no XMP has."""
+    """Builds a tree and records its namespace prefixes; raises `ValueError` where it is nested too deeply."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,12 +183,12 @@ def _descriptions(root: Element) -> list[Element]:
 
 
 def _about(descriptions: list[Element]) -> dict[str, str]:
-    """What a further description is about: the same as the others."""
+    """The `rdf:about` of a further description, which must equal that of the others."""
     return {_ABOUT: descriptions[0].get(_ABOUT, descriptions[0].get('about', '')) if descriptions else ''}
 
 
 def _source_types(description: Element) -> list[str]:
-    """What a description says the source type is, as an attribute, an element or a reference."""
+    """The source types in a description: as an attribute, an element or a resource."""
     elements = [each.get(_RESOURCE) or (each.text or '').strip() for each in description.findall(_SOURCE_TYPE)]
     return [text for text in (description.get(_SOURCE_TYPE), *elements) if text]
 
@@ -201,7 +204,7 @@ def _entries(descriptions: list[Element]) -> list[Element]:
 
 
 def _fields(entry: Element) -> dict[str, str]:
-    """The fields of an entry: elements or attributes of its own or of the description in it."""
+    """The fields of an entry: its own elements and attributes, and those of a description in it."""
     start, found = f'{{{_EVENT}}}', dict[str, str]()
     for holder in (entry, *entry.findall(_DESCRIPTION)):
         said = {**holder.attrib, **{each.tag: each.text or '' for each in holder}}
@@ -226,7 +229,7 @@ def _serialized(root: Element, prefixes: Mapping[str, str]) -> str:
 
 
 def _text(element: Element, names: Mapping[str, str], declared: str = '') -> str:
-    """An element as XML whose namespaces have these names."""
+    """Serializes an element with {namespace: prefix} `names`; `declared` are the declarations of the root."""
 
     def named(name: str) -> str:
         uri, local = _split(name)
@@ -243,6 +246,6 @@ def _escaped(text: str | None) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """(namespace, local name) of a name as ElementTree has it."""
+    """(namespace, local name) of a name in ElementTree's notation, `{namespace}local`."""
     uri, _, local = name.rpartition('}')
     return uri.removeprefix('{'), local

@@ -88,14 +88,14 @@ _FILE = {
 
 @dataclass(frozen=True)
 class Studio:
-    """What the API works with.
+    """The parts of a studio.
 
     Attributes:
-        worker: has the networks.
-        store: has the photos.
-        rules: what is let through.
+        worker: runs inference.
+        store: keeps the photos.
+        rules: which requests are accepted.
         root: folder whose photos can be opened by name; None for none.
-        sending: how many photos may be on their way at once.
+        sending: how many uploads may be in progress at once.
     """
 
     worker: Worker
@@ -109,7 +109,7 @@ class Api:
     """The handlers of requests.
 
     Args:
-        studio: what they work with.
+        studio: the parts they use.
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -127,7 +127,7 @@ class Api:
         }
 
     async def upload(self, request: Request) -> JSONResponse:
-        """Takes a photo: the part `file` of a form. Answers with its id, name, size and objects."""
+        """Stores a photo, the part `file` of a form; responds with its id, name, size and objects."""
         async with _Uploaded(self, request) as (file, name, _):
             return await self._keep(file, name)
 
@@ -136,9 +136,9 @@ class Api:
         return list(await run_in_threadpool(self._listed))
 
     async def open_listed(self, request: Request) -> JSONResponse:
-        """Takes a photo of the root folder, `{"name": ...}`, as an upload."""
+        """Stores a photo of the root folder, `{"name": ...}`, like an upload."""
         name = (await _json_of(request)).get('name')
-        # Only what the listing has is opened, so a name is never a path of its own.
+        # Names are looked up in the listing and never used as paths.
         path = (await run_in_threadpool(self._listed)).get(name) if isinstance(name, str) else None
         if path is None:
             raise HTTPException(404, 'there is no such photo in the folder')
@@ -150,10 +150,10 @@ class Api:
     async def colorize(
         self, number: str, request: Request, size: str = 'preview', session: str = '', sequence: int = 0
     ) -> Response:
-        """Colours a photo as an edit says; answers with a PNG of the preview's size, or with `size=full` of its own.
+        """Colours a photo with an edit; responds with a PNG of the preview's size, or of its own with `size=full`.
 
-        Of the requests of one session for one photo only the newest one counts: an older one that still waits, or
-        comes late, is answered with 409.
+        Of a session's requests for a photo only the newest counts: an older one that is still waiting, or arrives
+        late, gets 409.
         """
         photo, edit = self._photo(number), await _json_of(request)
         if size not in ('preview', 'full'):
@@ -175,7 +175,7 @@ class Api:
         return Response(await self._do('gray', str(photo.path), photo.name, size == 'full'), media_type='image/png')
 
     async def map(self, number: str) -> Response:
-        """The map of classes that colours follow where an edit has none, as an indexed PNG of the preview's size."""
+        """The map of classes that colours follow if an edit has none, as an indexed PNG of the preview's size."""
         photo = self._photo(number)
         return Response(await self._do('map', str(photo.path), photo.name), media_type='image/png')
 
@@ -201,7 +201,7 @@ class Api:
         return await self._do('suggest', str(photo.path), photo.name, _one_object(await _json_of(request)))
 
     async def outline(self, number: str, request: Request) -> dict[str, Any]:
-        """The outline of what can be seen in the box of an object, `{"object": ..., "size": [h, w]}`."""
+        """The outline of what is visible in the box of an object, `{"object": ..., "size": [h, w]}`."""
         photo = self._photo(number)
         found = await self._do('outline', str(photo.path), photo.name, _one_object(await _json_of(request)))
         return {'outline': found}
@@ -256,7 +256,7 @@ class Api:
             raise HTTPException(404, 'there is no such photo; it may have been deleted after a time') from None
 
     def _listed(self) -> dict[str, Path]:
-        """The photos below the root folder by their names, which are Unicode, as JSON needs it."""
+        """{name: path} of the photos below the root folder; names are valid Unicode, as JSON requires."""
         from insta_colorization.imaging.photo import photos_below
 
         root = self.studio.root
@@ -270,7 +270,7 @@ class Api:
 
 
 class _Uploaded:
-    """The file of a form, its name and the text of its part `edit`; at most so many are received at once."""
+    """Receives the file of a form, its name, and the text of its part `edit`; limits concurrent uploads."""
 
     def __init__(self, api: Api, request: Request) -> None:
         self._api = api
@@ -305,7 +305,7 @@ class _Uploaded:
 
 
 def create_app(studio: Studio) -> Guard:
-    """The application that answers requests, behind its guard."""
+    """The application behind its guard."""
     api = Api(studio)
 
     @asynccontextmanager
@@ -314,7 +314,7 @@ def create_app(studio: Studio) -> Guard:
         yield
         task.cancel()
 
-    # FastAPI's own pages about the API load scripts from elsewhere.
+    # FastAPI's own documentation pages load scripts from other sites.
     app = FastAPI(
         title='insta_colorization studio',
         version=__version__,
@@ -363,7 +363,7 @@ def create_app(studio: Studio) -> Guard:
 
 
 async def _tidy(store: Store) -> None:
-    """Deletes old photos also while nobody asks for anything."""
+    """Deletes old photos even if no requests come."""
     while True:
         await asyncio.sleep(_SECONDS_BETWEEN_TIDYING)
         store.tidy()
@@ -377,7 +377,7 @@ def _told(status: int, text: str, headers: Mapping[str, str] | None) -> Any:
 
 
 async def _disk(request: Request, error: Exception) -> JSONResponse:
-    """Of files of the server's own: its spool of uploads above all."""
+    """For errors with the server's own files, above all the spool of uploads."""
     from insta_colorization.fileio.files import disk_is_full
 
     if disk_is_full(error):

@@ -1,6 +1,6 @@
-"""What is done with the photos of the studio; everything here runs in the process that has the networks.
+"""The studio's operations on photos; everything here runs in the inference process.
 
-Photos are files of the studio's own folder, called by their ids; what users call them is only told, never opened.
+Photos are files in the studio's own folder, named by their ids; users' names for them are only displayed, never opened.
 """
 
 import json
@@ -33,23 +33,23 @@ from insta_colorization.utils.options import ColourOptions, MarkOptions
 
 T = TypeVar('T')
 
-# How many pixels the pictures have that are shown at once.
+# How many pixels previews have at most.
 PREVIEW_PIXELS = 900 * 600
 _SUGGESTIONS = 6
 _MOST_VARIANTS = 8
-# What an edit has that only the last steps, after the networks, need.
+# Settings of an edit that only the steps after inference use.
 _AFTER_NETWORKS = ('saturation', 'strength')
 
 
 class Recent(Generic[T]):
-    """Keeps the last few results of a function by keys; it is asked in one thread."""
+    """A cache of the most recently used results, for one thread."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What was made for a key, made now if it is not kept."""
+        """The cached value for a key, or else a new one."""
         if key not in self._kept:
             while len(self._kept) >= self.most:  # before the next one is made, so that there are never more
                 self._kept.popitem(last=False)
@@ -59,12 +59,12 @@ class Recent(Generic[T]):
 
 
 class Engine:
-    """Colours photos of a folder.
+    """Colours the studio's photos.
 
     Args:
-        predictor: how.
+        predictor: colours them.
         preview_pixels: how many pixels previews have at most.
-        marks: what results say of being coloured.
+        marks: how results say that they were colourised.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Engine:
         self._suggested: Recent[list[dict[str, Any]]] = Recent(64)
 
     def describe(self) -> dict[str, Any]:
-        """What can be asked for.
+        """What the studio can do with these weights.
 
         Returns:
-            `presets`, `points` (whether the networks follow any), `suggestions` (whether they have some), `classes` of
-            objects, `map_classes` with `name` and `color` as maps have them, none where the networks take no map, and
+            `presets`, `points` (whether the networks follow hints), `suggestions` (whether they can suggest colours),
+            `classes` of objects, `map_classes` with `name` and `color` (none if the networks take no map), and the
             `formats` of results.
         """
         return {
@@ -138,7 +138,11 @@ class Engine:
         return _png(self.predictor.render(preview, sample, edit.colour(ColourOptions())))
 
     def map(self, path: str, name: str) -> bytes:
-        """The map that colours follow where an edit has none, an indexed PNG of the preview's size."""
+        """The map that colours follow if an edit has none, an indexed PNG of the preview's size.
+
+        Raises:
+            ValueError: the networks take no map.
+        """
         if not self._takes_maps:
             raise ValueError(f'{type(self.predictor.model).__name__} takes no map')
         preview, _ = self._preview(path, name)
@@ -150,7 +154,11 @@ class Engine:
         return self.marker.encode(self._finished(path, name, entry), suffix, file=Path(path))
 
     def caption(self, path: str, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Which words of an edit's caption are used where; objects are numbered as they are in the edit."""
+        """Which words of an edit's caption are used, and for which of its objects.
+
+        Returns:
+            `words`, {number of the object in the edit: text}; `not_understood`, `unknown` and `plain`, see `Steering`.
+        """
         preview, size = self._preview(path, name)
         edit = _of_size(entry, size)
         sample = edit.pack(self.predictor, preview, None, name)['data_samples']
@@ -177,7 +185,7 @@ class Engine:
         ]
 
     def outline(self, path: str, name: str, entry: Mapping[str, Any]) -> list[list[list[float]]]:
-        """The outline of what can be seen in the box of an edit's only object."""
+        """The outline of what is visible in the box of an edit's only object, as polygons of [x, y] in pixels."""
         preview, size = self._preview(path, name)
         instances = _of_size(entry, size).instances(preview.size)
         if len(instances) != 1:
@@ -188,7 +196,7 @@ class Engine:
         return _scaled(polygons, _scale(preview, size))
 
     def variants(self, path: str, name: str, entry: Mapping[str, Any], count: int, seed: int) -> list[list[Any]]:
-        """Other likely colours: `count` times a list with [a, b] for each object of an edit, None for those off."""
+        """Other likely colours: `count` lists with [a, b] for each object of an edit, None for those switched off."""
         if not 1 <= count <= _MOST_VARIANTS:
             raise ValueError(f'count must lie in 1..{_MOST_VARIANTS}, but got {count}')
         preview, size = self._preview(path, name)
@@ -229,7 +237,7 @@ class Engine:
         return self._found.get(path, find) if self.predictor.detects else Instances.empty(preview.size)
 
     def _sample(self, preview: Photo, edit: Edit, path: str, name: str, entry: Mapping[str, Any]) -> ColorizationSample:
-        """What the networks say of a preview; kept, because colours of objects do not change it."""
+        """The networks' output for a preview; cached, because the colours of objects do not change it."""
         found = self._objects(preview, path, name) if edit.objects is None else None
         data = edit.pack(self.predictor, preview, found, name)
         hints = data['data_samples'].used_hints
@@ -251,7 +259,7 @@ class Engine:
         return self._photos.get(path, lambda: decode_photo(Path(path).read_bytes(), name, limit))
 
     def _preview(self, path: str, name: str) -> tuple[Photo, Size]:
-        """A photo that is small enough to be shown at once, and the size (height, width) of the whole one."""
+        """A photo reduced to the preview's size, and the size (height, width) of the original."""
 
         def shrink() -> tuple[Photo, Size]:
             photo = self._photo(path, name)
@@ -261,13 +269,13 @@ class Engine:
 
 
 def _of_size(entry: Mapping[str, Any], size: Size) -> Edit:
-    """An edit whose coordinates are those of a photo of this size unless it says otherwise."""
+    """Parses an edit; without a `size` its coordinates refer to a photo of this size."""
     edit = Edit.parse(entry)
     return edit if edit.size is not None else replace(edit, size=size)
 
 
 def _shrunk(image: np.ndarray, pixels: int) -> np.ndarray:
-    """A photo (H, W, 3) of about so many pixels, or as it is if it has fewer."""
+    """A photo (H, W, 3) reduced to about this many pixels, or unchanged if it has fewer."""
     scale = math.sqrt(pixels / (image.shape[0] * image.shape[1]))
     if scale >= 1:
         return image
@@ -276,7 +284,7 @@ def _shrunk(image: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """A picture (H, W, 3) uint8 to look at: packed soon rather than well."""
+    """The PNG of a picture (H, W, 3) uint8, compressed for speed rather than size."""
     return cv2.imencode('.png', pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 

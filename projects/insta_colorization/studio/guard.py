@@ -1,4 +1,4 @@
-"""Who may ask the studio for what: hosts, origins, the token, sizes of requests, and what pages may load."""
+"""Access control for the studio: hosts, origins, the token, request sizes, and security headers."""
 
 import hmac
 import ipaddress
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 COOKIE = 'studio_token'
 _LOOPBACK = ('localhost', '127.0.0.1', '::1')
 _HEADERS = {
-    # Scripts, styles and requests of our own host alone; `blob:` is what a canvas gives and takes.
+    # Scripts, styles and requests from our own host only; pictures are shown from `blob:` URLs.
     'content-security-policy': (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
         "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -28,13 +28,13 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """What is let through.
+    """Which requests are accepted.
 
     Attributes:
-        host: what the server listens on.
+        host: the address that the server listens on.
         token: what every request must carry; None for none.
-        max_bytes: of a request's body.
-        names: further names under which the server may be called.
+        max_bytes: the size limit of a request's body.
+        names: further host names of the server.
     """
 
     host: str = '127.0.0.1'
@@ -48,10 +48,10 @@ class Rules:
         return is_loopback(self.host)
 
     def knows(self, host: str | None) -> bool:
-        """Whether a `Host` is one that this server is called by.
+        """Whether a `Host` header names this server.
 
-        A page of another site can have its own name lead to this server (DNS rebinding); then the browser sends that
-        name. An address cannot be made to lead elsewhere.
+        A page of another site can make its own name resolve to this server (DNS rebinding); the browser then sends that
+        name. Addresses are safe, because they are not resolved.
         """
         name = _hostname(host)
         if name is None:
@@ -90,11 +90,11 @@ class TooLargeError(Exception):
 
 
 class Guard:
-    """ASGI middleware that refuses what the rules do not let through, before anything of the body is read.
+    """ASGI middleware that refuses requests that the rules do not allow, before any of the body is read.
 
     Args:
-        app: what it guards.
-        rules: what is let through.
+        app: the application behind it.
+        rules: which requests are accepted.
     """
 
     def __init__(self, app: Any, rules: Rules) -> None:
@@ -113,14 +113,14 @@ class Guard:
         elif refusal is not None:
             await _refuse(send, *refusal)
         elif self.rules.token is not None and scope['path'] == '/' and 'token' in parse_qs(_query(scope)):
-            # The page's own address carries the token once; from then on a cookie does.
+            # The page's URL carries the token only once; after that a cookie does.
             cookie = f'{COOKIE}={self.rules.token}; HttpOnly; SameSite=Strict; Path=/'
             await _answer(send, 303, b'', {'location': '/', 'set-cookie': cookie})
         else:
             await self.app(scope, _Limited(receive, self.rules.max_bytes), _with_headers(send))
 
     def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
-        """The status and the sentence of a refusal, or None."""
+        """The status and the message of a refusal, or None if the request is allowed."""
         rules, host, origin = self.rules, headers.get('host'), headers.get('origin')
         if not rules.knows(host):
             return 403, f'this studio is not called {host!r}'
@@ -139,12 +139,12 @@ class Guard:
 
 
 def too_large(max_bytes: int) -> str:
-    """What is said of a body with more bytes."""
+    """The message for a body that exceeds `max_bytes`."""
     return f'a file may have at most {max_bytes / 2**20:g} MiB'
 
 
 class _Limited:
-    """A body that ends with `TooLargeError` once it has more bytes, whatever its header said."""
+    """Receives a body and raises `TooLargeError` once it exceeds `max_bytes`, whatever its header says."""
 
     def __init__(self, receive: Any, max_bytes: int) -> None:
         self._receive = receive
@@ -181,7 +181,7 @@ async def _answer(send: Any, status: int, body: bytes, headers: dict[str, str]) 
 
 
 def _tokens(scope: Any, headers: dict[str, str]) -> Iterable[str]:
-    """The tokens that a request carries, wherever."""
+    """The tokens in a request: in its `Authorization`, its cookie, and the URL of the page."""
     kind, _, token = headers.get('authorization', '').partition(' ')
     if kind.lower() == 'bearer':
         yield token
@@ -195,7 +195,7 @@ def _tokens(scope: Any, headers: dict[str, str]) -> Iterable[str]:
 
 
 def _same(given: str, token: str) -> bool:
-    """Whether two tokens are the same, in a time that does not tell how much of them is."""
+    """Compares tokens in constant time."""
     return hmac.compare_digest(given.encode(), token.encode())
 
 

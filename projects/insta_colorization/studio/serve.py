@@ -1,9 +1,9 @@
-"""A studio in the browser: choose photos, look, click, compare, save.
+"""A studio in the browser: open photos, click, compare, save.
 
     insta-studio [--port 8000] [--checkpoint FILE] [--detector NAME] [--root FOLDER]
 
-It answers this machine alone unless --host says otherwise, which needs --token. Photos are kept in a temporary folder
-and deleted when it ends.
+By default it only accepts connections from this machine; another --host needs --token. Photos are kept in a temporary
+folder and deleted when it ends.
 """
 
 import argparse
@@ -25,17 +25,17 @@ def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on')
     parser.add_argument('--port', type=number(int, 0, 65535), default=8000, help='0 takes a free one')
-    parser.add_argument('--token', help='a word of 8 or more letters, digits, - and _ that every visitor must have')
-    text = 'let everybody who reaches --host see and change all photos, without a token'
+    parser.add_argument('--token', help='8 or more letters, digits, - and _ that every visitor needs')
+    text = 'let anyone who reaches --host see and change all photos, without a token'
     parser.add_argument('--open-to-everybody', action='store_true', help=text)
-    parser.add_argument('--name', action='append', default=[], help='a further name of this host; may be repeated')
+    parser.add_argument('--name', action='append', default=[], help='another name of this host; may be repeated')
     parser.add_argument('--root', type=Path, metavar='FOLDER', help='photos that can be opened by name')
     limits = parser.add_argument_group('limits')
     limits.add_argument('--max-megabytes', type=number(int, 1), default=200, help='of one photo')
     limits.add_argument('--max-pixels', type=number(int, 1), default=100_000_000, help='of one photo')
     limits.add_argument('--max-gigabytes', type=number(float, 0), default=4.0, help='of all photos together')
-    limits.add_argument('--max-hours', type=number(float, 0), default=12.0, help='after which unused photos go')
-    limits.add_argument('--max-waiting', type=number(int, 1), default=32, help='requests that wait; more get 503')
+    limits.add_argument('--max-hours', type=number(float, 0), default=12.0, help='before unused photos are deleted')
+    limits.add_argument('--max-waiting', type=number(int, 1), default=32, help='waiting requests; further ones get 503')
     parser.add_argument('--checkpoint', help='weights, file or folder; default: the shipped ones')
     parser.add_argument('--config', help="config, by path or name; default: the weights' own")
     add_options(parser, ObjectOptions, 'objects', only=_OBJECTS)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; raises `OSError` where it cannot."""
+    """A listening socket; raises `OSError` if it cannot listen."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((address[0], port), family=family, backlog=512)

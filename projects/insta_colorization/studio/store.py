@@ -1,4 +1,4 @@
-"""The photos that the studio has: files in one temporary folder, called by random ids."""
+"""The photos of the studio: files in one temporary folder, named by random ids."""
 
 import os
 import secrets
@@ -32,14 +32,14 @@ class Session:
 
 @dataclass
 class Kept:
-    """A photo.
+    """A photo in the store.
 
     Attributes:
         path: its file.
-        name: what the user calls it; never opened.
+        name: the user's name for it, which is never opened.
         bytes: the size of the file.
-        used: when it was last asked for, in seconds of the store's clock.
-        about: what `Engine.open` said.
+        used: when it was last used, in seconds of the store's clock.
+        about: what `Engine.open` returned.
         sessions: {name: session}, the most recent ones, oldest first.
     """
 
@@ -51,7 +51,7 @@ class Kept:
     sessions: dict[str, Session] = field(default_factory=dict)
 
     def session(self, name: str) -> Session:
-        """The session with a name, begun now if there is none; the one that was idle longest makes room for it."""
+        """Returns the session with a name, new or existing; if there are too many, the least recent one is dropped."""
         self.sessions[name] = self.sessions.pop(name) if name in self.sessions else Session()
         while len(self.sessions) > _MOST_SESSIONS:
             del self.sessions[next(iter(self.sessions))]
@@ -63,13 +63,13 @@ class FullError(Exception):
 
 
 class Store:
-    """Photos in a folder, with a limit of bytes and of age.
+    """Photos in a folder, limited in total size and age.
 
     Args:
-        folder: of its own; nothing else is in it.
-        max_bytes: of all photos together.
-        max_age: seconds after which a photo that nobody asked for goes.
-        clock: seconds.
+        folder: a folder for the photos alone.
+        max_bytes: the limit for all photos together.
+        max_age: seconds without use after which a photo is deleted.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Store:
         """Copies a file into the folder, in any thread; `add` keeps it, `drop` deletes it.
 
         Args:
-            source: the file.
-            name: what the user calls it.
+            source: the open file.
+            name: the user's name for it.
 
         Raises:
             FullError: there is no room, on the disk or within the limit.
@@ -125,7 +125,7 @@ class Store:
         return photo.path.name
 
     def get(self, number: str) -> Kept:
-        """The photo with an id.
+        """The photo with an id; this counts as use.
 
         Raises:
             KeyError: there is none.
@@ -140,13 +140,13 @@ class Store:
         self.drop(self._photos.pop(number))
 
     def tidy(self) -> None:
-        """Deletes what nobody has asked for in a long time."""
+        """Deletes photos that have not been used for `max_age`."""
         oldest = self._clock() - self.max_age
         for number in [number for number, photo in self._photos.items() if photo.used < oldest]:
             self.remove(number)
 
 
 def tidy_name(name: str) -> str:
-    """What to call a photo: the last part of whatever a browser says its path is, without what steers a terminal."""
+    """A photo's name for display: the last part of the path that a browser sent, with control characters escaped."""
     last = PurePosixPath(name.replace('\\', '/')).name
     return printable(last)[-_LONGEST_NAME:] or 'photo'

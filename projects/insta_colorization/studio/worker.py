@@ -1,7 +1,7 @@
-"""The process that has the networks, and the queue before it.
+"""The inference process, and the queue in front of it.
 
-One job runs at a time. A process that dies answers its job with `LostError` and is replaced by a new one, so that a
-photo that takes all memory ends nothing but itself. Nothing here imports torch: the server itself stays small.
+One job runs at a time. If the process dies, its job fails with `LostError` and a new process is started, so that a
+photo that takes all memory affects no other. Nothing here imports torch, which keeps the server itself small.
 """
 
 import logging
@@ -25,37 +25,42 @@ _SECONDS_TO_END = 5
 
 
 class BusyError(Exception):
-    """The queue is full; the same request may be made again a little later."""
+    """The queue is full; the request can be repeated a little later."""
 
 
 class ReplacedError(Exception):
-    """A newer request for the same thing has come before this one had its turn."""
+    """A newer request with the same key has replaced this one in the queue."""
 
 
 class RefusedError(Exception):
-    """What was asked for cannot be done; the text is written for the user."""
+    """The request cannot be fulfilled; the text is written for the user."""
 
 
 class LostError(Exception):
-    """The process that worked on it has died or took too long; another one takes its place."""
+    """The process that worked on the request has died or took too long; a new one is started."""
 
 
 class Runner(Protocol):
     """Does one job at a time, in a process of its own."""
 
     def start(self) -> dict[str, Any]:
-        """Makes it ready; returns what `Engine.describe` says; raises `RefusedError` if it cannot be."""
+        """Starts the process; returns what `Engine.describe` says.
+
+        Raises:
+            RefusedError: the engine cannot be built.
+            LostError: the process has died.
+        """
 
     def run(self, name: str, args: tuple[Any, ...]) -> Any:
         """Calls a method of the engine.
 
         Raises:
-            RefusedError: it raised something that is the user's to know.
-            LostError: its process has died.
+            RefusedError: the method failed; the text is written for the user.
+            LostError: the process has died.
         """
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the process."""
 
 
 class EngineProcess:
@@ -63,8 +68,8 @@ class EngineProcess:
 
     Args:
         options: of `Predictor`, by name.
-        seconds: how long a job may take.
-        marks: what results say of being coloured.
+        seconds: how long a job, or the start, may take.
+        marks: how results say that they were colourised.
     """
 
     def __init__(self, options: Mapping[str, Any], seconds: float = 600, marks: MarkOptions | None = None) -> None:
@@ -76,7 +81,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process."""
+        """The process id, or None if there is no process."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> dict[str, Any]:
@@ -115,14 +120,14 @@ class EngineProcess:
         if self._process is None:
             return
         assert self._connection is not None
-        self._process.kill()  # it has nothing to save; whoever waits for its answer is told
+        self._process.kill()  # it has nothing to save, and whoever waits for its answer gets a LostError
         self._process.join()
         self._connection.close()
         self._process = None
 
 
 def _serve(connection: Connection, options: Mapping[str, Any], marks: MarkOptions | None) -> None:
-    """What the process does: one job after the other, until the server is gone."""
+    """Runs in the process: one job after another, until the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends this one
     logging.basicConfig(format='%(message)s')
     with suppress(EOFError, OSError):
@@ -132,7 +137,7 @@ def _serve(connection: Connection, options: Mapping[str, Any], marks: MarkOption
             from .engine import Engine
 
             engine = Engine(Predictor(**options), marks=marks)
-            engine.predictor.detector  # noqa: B018  (built now: what is wrong with it is told before anybody waits)
+            engine.predictor.detector  # noqa: B018  (built now, so that its errors are reported at the start)
         except Exception as error:
             connection.send(('refused', sentence(error)))
             return
@@ -143,7 +148,7 @@ def _serve(connection: Connection, options: Mapping[str, Any], marks: MarkOption
 
 
 def answer(engine: Any, name: str, args: tuple[Any, ...]) -> tuple[str, Any]:
-    """What a method of an engine gives: 'done' and its result, or 'refused' and a sentence that carries no path."""
+    """Calls a method of an engine: ('done', its result), or ('refused', a sentence without paths)."""
     try:
         return 'done', getattr(engine, name)(*args)
     except OSError as error:
@@ -168,11 +173,11 @@ class Worker:
     """A runner behind a queue.
 
     Args:
-        runner: does the jobs.
-        most_waiting: how many jobs may wait; one more is refused.
+        runner: runs the jobs.
+        most_waiting: how many jobs may wait; further ones are refused.
 
     Attributes:
-        about: what `Runner.start` said.
+        about: what `Runner.start` returned.
     """
 
     def __init__(self, runner: Runner, most_waiting: int = 16) -> None:
@@ -188,24 +193,24 @@ class Worker:
         """Starts the runner and waits until it is ready.
 
         Raises:
-            ValueError: it cannot be; the text says why.
+            ValueError: it cannot start; the message says why.
         """
         try:
             self.about = self.runner.start()
         except (RefusedError, LostError) as error:
-            raise ValueError(str(error) or 'the process of the networks ended before it was ready') from None
+            raise ValueError(str(error) or 'the inference process ended before it was ready') from None
         self._thread.start()
 
     def submit(self, name: str, *args: Any, key: Hashable = None) -> 'Future[Any]':
         """Queues a call of a method of the engine.
 
         Args:
-            name: of the method.
+            name: the name of the method.
             args: its arguments.
-            key: a job with the same one that still waits ends with `ReplacedError`.
+            key: a waiting job with the same key is replaced and fails with `ReplacedError`.
 
         Raises:
-            BusyError: too many wait.
+            BusyError: too many jobs are waiting.
         """
         job = _Job(name, args, key)
         with self._changed:
@@ -221,11 +226,11 @@ class Worker:
         return job.future
 
     def stop(self) -> None:
-        """Ends the runner; jobs that wait end with `LostError`."""
+        """Ends the runner; waiting jobs fail with `LostError`."""
         with self._changed:
             self._open = False
             self._changed.notify()
-        # A job that runs is not waited for: its process is ended under it.
+        # Without waiting for the running job, whose process is killed.
         self.runner.stop()
         if self._thread.is_alive():
             self._thread.join(_SECONDS_TO_END)
@@ -255,12 +260,12 @@ class Worker:
     def _restart(self) -> None:
         if not self._open:
             return
-        logger.warning('the process of the networks has died; another one starts')
+        logger.warning('the inference process has died and is started again')
         self.runner.stop()
         try:
             self.runner.start()
         except (RefusedError, LostError) as error:
-            logger.error('it does not start: %s', error)
+            logger.error('the inference process cannot be started again: %s', error)
 
 
 def _settle(future: 'Future[Any]', error: BaseException) -> None:

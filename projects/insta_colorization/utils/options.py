@@ -42,10 +42,12 @@ class ObjectOptions:
     detector: Any = option(
         None, 'auto, none, embedded, opencv, mmdet, FILE.onnx or mmdet CONFIG[:CHECKPOINT]', none='auto'
     )
-    boxes: str | None = option(None, 'COCO JSON, .npz of one photo, or a folder of .npz, instead', metavar='FILE')
-    max_instances: int = option(8, 'the best so many objects are used')
-    score_thr: float | None = option(None, 'lowest usable score', none="the detector's own")
-    min_size: float = option(0.0, 'shortest usable side in pixels')
+    boxes: str | None = option(
+        None, 'bounding boxes instead: COCO JSON, .npz of one photo, or folder of .npz', metavar='FILE'
+    )
+    max_instances: int = option(8, 'maximum number of objects, the best by score')
+    score_thr: float | None = option(None, 'minimum score of an object', none="the detector's own")
+    min_size: float = option(0.0, 'minimum side of an object in pixels')
 
     def __post_init__(self) -> None:
         if self.score_thr is not None and not math.isfinite(self.score_thr):
@@ -65,8 +67,8 @@ class NetworkOptions:
     """
 
     device: str = option('auto', 'auto, cpu, cuda or cuda:N')
-    precision: Precision = option('auto', 'number format; auto is bf16 where the device has it')
-    input_size: int | None = option(None, 'side of what the networks see', none="the weights' own")
+    precision: Precision = option('auto', 'number format; auto is bf16 where the device supports it')
+    input_size: int | None = option(None, "side of the networks' square input", none="the weights' own")
     decoder: str | None = option(
         None, 'regression[:GAIN] or annealed-mean[:T], more vivid', none="the weights' own", metavar='NAME'
     )
@@ -87,7 +89,7 @@ class InputOptions:
         ValueError: the number is out of range.
     """
 
-    max_pixels: int = option(300_000_000, 'files of more pixels are refused', metavar='N')
+    max_pixels: int = option(300_000_000, 'files with more pixels are refused', metavar='N')
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
@@ -110,9 +112,9 @@ class PaceOptions:
     """
 
     batch_size: int = option(1, 'photos that go through the networks at once')
-    crop_budget: int = option(32, 'objects that the photos of a batch have at most', metavar='N')
+    crop_budget: int = option(32, 'maximum number of objects in a batch', metavar='N')
     workers: int | None = option(
-        None, 'threads that read and write photos', none=f'one a processor, up to {_MOST_WORKERS}', metavar='N'
+        None, 'threads that read and write photos', none=f'one per processor, up to {_MOST_WORKERS}', metavar='N'
     )
 
     def __post_init__(self) -> None:
@@ -137,10 +139,10 @@ class ColourOptions:
     """
 
     native_size: bool = option(False, 'the size and the rounding of the published code')
-    upsampling: Upsampling = option('guided', 'how colour gets to full size')
+    upsampling: Upsampling = option('guided', 'how colour is brought to full size')
     saturation: float = option(1.0, 'factor on the chroma')
-    strength: float = option(1.0, '0 grey .. 1 the whole colour')
-    strict_hints: bool = option(False, 'boxes and objects get just the mean colours of their hints')
+    strength: float = option(1.0, '0 is grey, 1 full colour')
+    strict_hints: bool = option(False, 'give boxes and objects exactly the mean colours of their hints')
 
     def __post_init__(self) -> None:
         if self.upsampling not in get_args(Upsampling):
@@ -156,17 +158,17 @@ class ColourOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MarkOptions:
-    """What results say of being coloured.
+    """How results say that they were colourised.
 
     Raises:
         ValueError: a value is unknown, or options do not fit each other.
     """
 
-    marks: Marks = option('xmp', 'what files say of being coloured: nothing, XMP, or XMP and a C2PA manifest')
-    visible_mark: bool = option(False, 'a small text in a corner says so, too')
-    c2pa_cert: str | None = option(None, "PEM of the signer's certificate and those above it", metavar='FILE')
-    c2pa_key: str | None = option(None, 'PEM of its private key, without a password', metavar='FILE')
-    c2pa_timestamps: str | None = option(None, 'time-stamp server that signatures ask', metavar='URL')
+    marks: Marks = option('xmp', 'how files say that they were colourised: not, in XMP, or also in C2PA')
+    visible_mark: bool = option(False, 'also draw a small text into a corner')
+    c2pa_cert: str | None = option(None, "PEM file of the signer's certificate chain", metavar='FILE')
+    c2pa_key: str | None = option(None, 'PEM file of its private key, without a password', metavar='FILE')
+    c2pa_timestamps: str | None = option(None, 'time-stamp server (RFC 3161) for signatures', metavar='URL')
 
     def __post_init__(self) -> None:
         if self.marks not in get_args(Marks):
@@ -188,15 +190,15 @@ class ResultOptions(MarkOptions):
     """
 
     out_dir: str | os.PathLike[str] | None = option('results', 'folder of the results')
-    recursive: bool = option(False, 'look into sub-folders and mirror them')
+    recursive: bool = option(False, 'search sub-folders and mirror them')
     suffix: str = option('png', "png, jpg, tif, webp, or same for each photo's own", flag='--format')
     quality: int = option(95, 'of JPEG and WebP, 1 to 100')
-    pages: str = option('first', 'of TIFFs and animations: first, all, or the number N', metavar='PAGES')
-    keep_times: bool = option(False, "results get their photos' times of change")
-    overwrite: bool = option(False, 'make results again that exist already')
+    pages: str = option('first', 'pages of a TIFF, frames of an animation: first, all, or N', metavar='PAGES')
+    keep_times: bool = option(False, 'give results the modification times of their photos')
+    overwrite: bool = option(False, 'write existing results again')
     show_instances: bool = option(False, 'sheet: grey | result | boxes')
     show_fusion: tuple[str, ...] = option((), 'fusion weight maps of these layers, e.g. 3 7 10', metavar='LAYER')
-    save_json: bool = option(False, 'write the instances as JSON', flag='--json')
+    save_json: bool = option(False, 'write the record of each photo as JSON', flag='--json')
     save_map: bool = option(False, 'write the class of each pixel, an indexed PNG')
     show_map: bool = option(False, 'sheet: grey | classes | result')
 

@@ -53,7 +53,7 @@ def test_every_option_that_takes_a_value_tells_its_default(shown):
 
 
 @pytest.mark.parametrize(
-    'line', ['--max-instances MAX_INSTANCES the best so many objects are used; default: 8', 'fp32,bf16,fp16']
+    'line', ['--max-instances MAX_INSTANCES maximum number of objects, the best by score; default: 8', 'fp32,bf16,fp16']
 )
 def test_the_demo_tells_defaults_and_choices(shown, line):
     assert line in ' '.join(shown['demo/colorization_demo.py'][0].split())
