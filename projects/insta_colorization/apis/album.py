@@ -1,4 +1,4 @@
-"""Many photos to results: those that have one already are skipped, the others go through the pipeline."""
+"""Inference for many photos: those that have a result are skipped, the others go through the pipeline."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -31,13 +31,13 @@ OnError = Literal['raise', 'collect']
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a photo.
+    """The outcome for one photo.
 
     Attributes:
-        record: `photo`, `output`, `status` (done, skipped or failed); of those failed `reason`; of those done what
-            `Prediction.record` has.
-        sample: of those done, on the CPU, where samples are kept.
-        pixels: the picture of those done that were not written.
+        record: `photo`, `output` and `status` (done, skipped or failed); with the `reason` if it failed, and the
+            fields of `Prediction.record` if it is done.
+        sample: on the CPU; None unless the photo is done and samples are kept.
+        pixels: the picture, (H, W, 3) RGB; None unless the photo is done and was not written.
     """
 
     record: dict[str, Any]
@@ -60,28 +60,28 @@ def color_album(
     edits: EditFile | None = None,
     around: Callable[[Steps], Steps] = lambda steps: steps,
 ) -> list[Outcome]:
-    """Colours photos; when they are written, memory does not grow with their number.
+    """Colours photos; if they are written, memory use does not grow with their number.
 
-    What is wrong with the arguments, the detector or the output folder is raised before the first photo. A result that
-    exists is kept, but an empty one is made again, and one that is cut short fails its photo.
+    Errors in the arguments, the detector or the output folder are raised before the first photo. Existing results are
+    kept, but empty ones are written again, and a truncated one fails its photo.
 
     Args:
-        predictor: colours them.
+        predictor: runs inference.
         jobs: the photos, from `plan`.
         results: what is written; photos without a target are returned instead.
         colour: see `ColourOptions`.
         pace: see `PaceOptions`.
-        on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
-        on_progress: called with the number of photos that are done, skipped or failed and the number of all.
+        on_error: 'raise' the first error, or 'collect': log errors, put them into the records and continue.
+        on_progress: called with the number of photos done, skipped or failed, and the total.
         keep_samples: whether outcomes have their samples, which take memory for each photo.
-        hints: the user's colours for places of the photos.
+        hints: the user's colours for places in the photos.
         maps: the user's classes of the photos' pixels.
-        captions: texts that say which colours things have; one text is for all photos.
-        edits: what a person corrected by hand, instead of the three above.
-        around: changes the steps that photos go through, for those who time them or do more in them.
+        captions: texts that say which colours things have; a single text applies to all photos.
+        edits: manual corrections, instead of the three above.
+        around: wraps the steps that photos go through, to time or extend them.
 
     Returns:
-        What became of each photo, in order.
+        The outcome for each photo, in order.
 
     Raises:
         FileNotFoundError: a file that the detector needs is missing.
@@ -120,7 +120,7 @@ def color_album(
     about_objects |= edits is not None
     detect = predictor.detects or results.show_instances or results.save_json or about_objects
     if detect and jobs:
-        # One that looks boxes up is told all photos, so that it can say if none is there.
+        # A detector that looks boxes up checks at once whether it knows any of the photos.
         getattr(predictor.detector, 'check', lambda names: None)(names)
     writer = ResultWriter(
         results.show_instances,
@@ -171,7 +171,7 @@ def color_album(
     outdated: list[Job] = []
 
     def missing(job: Job) -> bool:
-        # An empty one is what a disk without power left of a result.
+        # A power failure can leave an empty file.
         if job.target is None or results.overwrite or not job.target.is_file() or not job.target.stat().st_size:
             return True
         with failures.of(job):

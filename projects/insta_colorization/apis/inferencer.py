@@ -1,4 +1,4 @@
-"""The predictor and the album as one of MMEngine's inferencers."""
+"""The predictor and the album as an MMEngine inferencer."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ class ColorizationInferencer(BaseInferencer):
     """Colours photos.
 
     ```python
-    inferencer = ColorizationInferencer()  # the shipped weights; weights=FILE_OR_FOLDER takes any known layout
+    inferencer = ColorizationInferencer()  # the bundled weights; weights=FILE_OR_FOLDER takes any known layout
     picture = inferencer('photo.jpg')['visualization'][0]  # (H, W, 3) RGB at the photo's own size and depth
     records = inferencer('album/', out_dir='coloured', recursive=True, on_error='collect')['predictions']
     ```
@@ -43,12 +43,14 @@ class ColorizationInferencer(BaseInferencer):
         weights: checkpoint, see `Predictor`.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         show_progress: whether to show a progress bar, on standard error if that is a terminal.
-        options: what `Predictor` takes besides.
+        options: further arguments of `Predictor`.
 
     Attributes:
-        predictor: what colours.
+        predictor: runs inference.
 
-    It raises what `Predictor` raises.
+    Raises:
+        FileNotFoundError: see `Predictor`.
+        ValueError: see `Predictor`.
     """
 
     forward_kwargs = {'show_fusion', 'exact'}
@@ -67,7 +69,7 @@ class ColorizationInferencer(BaseInferencer):
         super().__init__(self.predictor.config, None, str(self.predictor.device), SCOPE, show_progress)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is local to this process: a worker that is spawned makes it anew."""
+        """Leaves out what is local to this process; a spawned worker rebuilds it."""
         return vars(self) | {'pipeline': None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -78,7 +80,7 @@ class ColorizationInferencer(BaseInferencer):
         return self.predictor.model
 
     def _init_visualizer(self, cfg: Config) -> None:  # type: ignore[override]
-        """The config's visualizer is the training's; pictures are the predictor's work."""
+        """Builds none: the config's visualizer is for training, and the predictor renders pictures."""
 
     def _init_pipeline(self, cfg: Config) -> Callable[[Input], dict[str, Any]]:  # type: ignore[override]
         def load_and_pack(item: Input) -> dict[str, Any]:
@@ -90,12 +92,12 @@ class ColorizationInferencer(BaseInferencer):
         return load_and_pack
 
     def _inputs_to_list(self, inputs: Inputs, **where: Any) -> list[Job]:  # type: ignore[override]
-        """The photos behind what `plan` takes, one or a list; `where` see there."""
+        """The jobs for one input or a list of inputs; `where` are further arguments of `plan`."""
         items: list[Any] = list(inputs) if _is_several(inputs) else [inputs]
         return items if items and all(isinstance(item, Job) for item in items) else plan(items, **where)
 
     def preprocess(self, inputs: Inputs, batch_size: int = 1) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Collated batches of the photos behind paths, folders, patterns, URLs and arrays, for `forward`."""
+        """Yields collated batches of the photos named by paths, folders, patterns, URLs and arrays, for `forward`."""
         yield from super().preprocess(self._inputs_to_list(inputs), batch_size)
 
     def forward(  # type: ignore[override]
@@ -107,7 +109,7 @@ class ColorizationInferencer(BaseInferencer):
     def visualize(  # type: ignore[override]
         self, inputs: Inputs, preds: Sequence[ColorizationSample], **colour: Any
     ) -> list[np.ndarray]:
-        """N pictures (H, W, 3) RGB, see `Predictor.render`, of the photos given to `preprocess`; they are read again.
+        """Renders N pictures (H, W, 3) RGB, see `Predictor.render`; the photos given to `preprocess` are read again.
 
         Args:
             inputs: the N photos.
@@ -121,7 +123,7 @@ class ColorizationInferencer(BaseInferencer):
     def postprocess(  # type: ignore[override]
         self, preds: Sequence[ColorizationSample], visualization: list[np.ndarray], return_datasamples: bool = False
     ) -> dict[str, list]:
-        """`predictions`, records of the samples or themselves, and `visualization`, the pictures."""
+        """Returns `predictions`, the samples or their records, and `visualization`, the pictures."""
         predictions = list(preds) if return_datasamples else [self.predictor.describe(sample) for sample in preds]
         return {'predictions': predictions, 'visualization': visualization}
 
@@ -142,22 +144,22 @@ class ColorizationInferencer(BaseInferencer):
         """Colours photos, see `color_album`.
 
         Args:
-            inputs: paths, folders, glob patterns, URLs, images of Pillow's, bytes of files, or arrays (H, W), (H, W, 3)
-                RGB or (H, W, 4) RGBA; one or a list.
+            inputs: paths, folders, glob patterns, URLs, Pillow images, bytes of files, or arrays (H, W), (H, W, 3) RGB
+                or (H, W, 4) RGBA; one or a list.
             return_datasamples: whether `predictions` holds `ColorizationSample`s of the photos done instead of records.
-            batch_size: how many photos go through the detector and the networks at once, at most.
-            out_dir: folder to write to; None to get the pictures back instead.
-            on_error: 'raise' the first photo's error, or 'collect': log errors, put them into the records and go on.
-            on_progress: called with the number of photos that are done and of all, instead of a progress bar.
-            hints: JSON file of colours for places of the photos, see `fileio.hints`.
+            batch_size: the maximum number of photos that go through the detector and the networks at once.
+            out_dir: folder for the results; None returns the pictures instead.
+            on_error: 'raise' the first error, or 'collect': log errors, put them into the records and continue.
+            on_progress: called with the number of photos done and the total, instead of a progress bar.
+            hints: JSON file of colours for places in the photos, see `fileio.hints`.
             maps: classes of the photos' pixels, a file or a folder, see `imaging.maps.MapFiles`.
             caption: a text that says which colours things have, for all photos.
-            captions: file of such texts by the photos' names, see `fileio.captions`.
-            options: of `ResultOptions`, `ColourOptions` and `PaceOptions`, by name.
+            captions: file of such texts by the names of photos, see `fileio.captions`.
+            options: fields of `ResultOptions`, `ColourOptions` and `PaceOptions`, by name.
 
         Returns:
-            `predictions`: a record a photo, see `Outcome`; `visualization`: the colour pictures of those done, RGB in
-            each photo's own depth, or nothing when they were written.
+            `predictions`: one record per photo, see `Outcome`; `visualization`: the pictures of those done, RGB with
+            each photo's own depth, or nothing if they were written.
 
         Raises:
             FileNotFoundError: there is no such input, or a file that the detector needs is missing.
@@ -185,12 +187,12 @@ class ColorizationInferencer(BaseInferencer):
 
 
 def _is_several(inputs: object) -> TypeGuard[Iterable[Any]]:
-    """Whether these are inputs, and not one."""
+    """Whether these are several inputs."""
     return isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | np.ndarray | IOBase)
 
 
 def _grouped(options: Mapping[str, Any], *groups: type) -> list[Any]:
-    """Makes groups of options from one dictionary of all."""
+    """Distributes options over groups; raises `ValueError` for unknown ones."""
     names = [{field.name for field in fields(group)} for group in groups]
     if unknown := sorted(options.keys() - set().union(*names)):
         raise ValueError(f'unknown argument {unknown[0]!r}; known are {", ".join(sorted(set().union(*names)))}')

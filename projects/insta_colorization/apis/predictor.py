@@ -1,4 +1,4 @@
-"""One photo and one request to one picture."""
+"""Inference for one photo: from a photo and a request to a picture."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ from .jobs import load
 
 logger = logging.getLogger(__name__)
 
-# Side of what networks see; more is a mistake that would take all memory.
+# The largest input size; anything above is a mistake that would exhaust the memory.
 _LARGEST_INPUT = 2**13
 
 Weights = str | Path | Sequence[str | Path]
@@ -53,15 +53,15 @@ Boxes = np.ndarray | Tensor | Sequence[Sequence[float]]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What became of one photo.
+    """The result for one photo.
 
     Attributes:
-        source: the photo that was coloured.
-        pixels: the picture, (H, W, 3) RGB in the photo's own size and depth.
+        source: the input photo.
+        pixels: the picture, (H, W, 3) RGB with the photo's own size and depth.
         sample: `pred_ab` (2, S, S) in network units and the `instances` that were used.
-        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes`, `scores`, what the
-            model notes, and `hints` and `caption` where there are some, as JSON takes them.
-        provenance: what decided how it looks, see `Predictor.provenance`.
+        record: `photo` (its name), `output` (None), `status` ('done'), `size`, `network`, `boxes`, `scores`, notes of
+            the model, and `hints` and `caption` if there are any; serializable as JSON.
+        provenance: everything that determined the result, see `Predictor.provenance`.
     """
 
     source: Photo
@@ -77,26 +77,26 @@ class Prediction:
 
     @property
     def map(self) -> np.ndarray | None:
-        """The class of each pixel that colours follow, (H, W) uint8 at the photo's size; None where there is none."""
+        """The class of each pixel that colours follow, (H, W) uint8 at the photo's size; None if there is no map."""
         if 'full_map' in self.sample:
             return self.sample.full_map.ids
         return resize_map(self.sample.pred_map.numpy(), self.source.size) if 'pred_map' in self.sample else None
 
     @cached_property
     def change(self) -> Change:
-        """What marks say of how the colours came about; its time is that of the first look."""
+        """What marks say about the colourisation; its time is that of the first access."""
         known = {name: self.provenance[name] for name in ('weights', 'config', 'settings')}
         asked = {name: self.record[name] for name in ('caption', 'hints', 'map') if name in self.record}
         return Change(known | asked)
 
     @property
     def photo(self) -> Photo:
-        """The picture with all that the photo carried and the mark in its XMP, for `write_photo` and `encode_photo`."""
+        """The picture with the photo's metadata and the mark in its XMP, for `write_photo` and `encode_photo`."""
         return marked(self.unmarked, self.change)
 
     @property
     def unmarked(self) -> Photo:
-        """The picture with all that the photo carried, and no word of what became of it."""
+        """The picture with the photo's metadata, without a mark."""
         if self.pixels.shape == self.source.pixels.shape:
             return self.source.with_pixels(self.pixels)
         alpha = self.source.alpha
@@ -108,12 +108,12 @@ class Prediction:
 
 
 class Suggestion(NamedTuple):
-    """A colour that an object may have.
+    """A likely colour of an object.
 
     Attributes:
         ab: a and b of CIELAB.
         rgb: sRGB in 0..255 at the mean lightness of the object.
-        share: how likely it is, 0..1; the shares of all colours add up to 1.
+        share: its probability, 0..1; those of all colours add up to 1.
     """
 
     ab: tuple[float, float]
@@ -125,36 +125,36 @@ class Predictor:
     """Colours photos.
 
     ```python
-    predictor = Predictor()  # the shipped weights; weights=FILE_OR_FOLDER takes any known layout
+    predictor = Predictor()  # the bundled weights; weights=FILE_OR_FOLDER takes any known layout
     picture = predictor.predict('photo.jpg').pixels  # (H, W, 3) RGB at the photo's own size and depth
     mine = predictor.predict(array, instances=[[10, 20, 200, 300]], saturation=1.2)
     data = encode_photo(mine.photo, '.png')
     ```
 
     Args:
-        config: by path, recipe name or object; None for the recipe that the weights name, or the paper's if they name
-            none.
-        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the shipped ones
-            of the config's backbone.
-            The checkpoint decides which networks there are and how wide they are, whatever the config says.
+        config: a path, the name of a recipe, or a config object; None for the recipe named in the weights' metadata, or
+            else the paper's.
+        weights: checkpoint of any known layout, a file or a folder (see `load_checkpoint`); None for the bundled
+            weights of the config's backbone. The checkpoint decides which networks there are and how wide they are,
+            whatever the config says.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        detector: what finds the objects, see `build_detector`; None for 'auto', and then only where objects matter: a
-            checkpoint of the full-image network alone cannot use them.
-        score_thr: the lowest score of a usable instance; None for the detector's own.
-        max_instances: how many instances that were found in a photo are used, the best ones.
-        min_size: the shortest side of a usable instance, in pixels of the photo.
-        input_size: side of the squares that the networks see; None for what the weights are made for.
-        decoder: what turns the networks' outputs into colour, 'regression', 'regression:GAIN', 'annealed-mean' or
+        detector: finds the objects, see `build_detector`; None for 'auto', and then only if the model uses objects: a
+            checkpoint of the full-image network alone cannot.
+        score_thr: the minimum score of an instance; None for the detector's own.
+        max_instances: the maximum number of detected instances that are used, the best by score.
+        min_size: the minimum side of an instance, in pixels of the photo.
+        input_size: side of the networks' square inputs; None for what the weights were made for.
+        decoder: turns the networks' outputs into colour, 'regression', 'regression:GAIN', 'annealed-mean' or
             'annealed-mean:T' (see `parse_decoder`); None for what the checkpoint or the config says.
-        preset: a decoder by the name that the checkpoint gives it, such as 'vivid'; `model.presets` has them all.
-        precision: what the networks compute in, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
+        preset: a decoder by its name in the checkpoint, such as 'vivid'; `model.presets` lists them.
+        precision: the number format of inference, 'auto', 'fp32', 'bf16' or 'fp16', see `resolve_precision`; everything
             else is float32. With 'auto', `native_size` is float32 as well, because it promises the published numbers.
         max_pixels: how many pixels a file may have to be read, see `read_photo`.
 
     Attributes:
         model: the colorizer, on its device.
-        input_size: side of the squares that the networks see.
-        dtype: what the networks compute in.
+        input_size: side of the networks' square inputs.
+        dtype: the number format of inference.
 
     Raises:
         ValueError: there is no such device or preset, the checkpoint or the config cannot be used, or a number is out
@@ -220,7 +220,7 @@ class Predictor:
         self._saying = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is local to this process; the detector is built anew where it is known by its name."""
+        """Leaves out what is local to this process; a detector that is known by its name is rebuilt."""
         named = self.objects.detector is None or isinstance(self.objects.detector, str | Mapping)
         return vars(self) | {'_saying': None, '_detector': None if named else self._detector}
 
@@ -230,15 +230,15 @@ class Predictor:
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
-        """What is the same for all photos, and takes a while to find out."""
+        """The part of the provenance that is the same for all photos; hashing the weights takes a while."""
         return {'weights': identity(self._weights_path), 'versions': versions()}
 
     def provenance(self, colour: ColourOptions, decoder: str | None = None) -> dict[str, Any]:
-        """What decides how photos look, as JSON takes it: weights with their SHA-256, config, settings and versions.
+        """Everything that determines the result, in JSON types: weights with their SHA-256, config, settings, versions.
 
         Args:
-            colour: how colours get onto photos.
-            decoder: the title of the decoder that was used; None for that of the model.
+            colour: how colours are rendered.
+            decoder: the title of the decoder that was used; None for the model's.
         """
         detector = type(self._detector).__name__ if self.detects and self._detector is not None else None
         return {
@@ -260,7 +260,7 @@ class Predictor:
 
     @property
     def detects(self) -> bool:
-        """Whether objects are looked for in any case: when they are used, or a detector was named."""
+        """Whether the detector always runs: if the model uses objects, or a detector was named."""
         return 'instances' in self.model.uses or self.objects.detector is not None
 
     @property
@@ -270,12 +270,12 @@ class Predictor:
 
     @property
     def suggests(self) -> bool:
-        """Whether the networks have a class head, of whose classes colours are suggested."""
+        """Whether the networks have a class head, from which colours can be suggested."""
         return hasattr(getattr(self.model, self.model.networks[-1]), 'class_head')
 
     @contextmanager
     def decoding(self, preset: str | None) -> Iterator[None]:
-        """Within it colours are decoded by one of the model's presets; None changes nothing.
+        """Decodes colours with one of the model's presets inside the context; None changes nothing.
 
         Raises:
             ValueError: there is no such preset.
@@ -290,7 +290,7 @@ class Predictor:
 
     @property
     def detector(self) -> InstanceDetector:
-        """What finds the objects, built when it is first needed."""
+        """The instance detector, built at first use."""
         if self._detector is None:
             spec = 'auto' if self.objects.detector is None else self.objects.detector
             self._detector = build_detector(
@@ -316,21 +316,22 @@ class Predictor:
         """Colours one photo.
 
         Args:
-            photo: path, URL, bytes of a file, `Photo`, image of Pillow's, or array (H, W), (H, W, 3) RGB or (H, W, 4).
-            instances: the photo's objects, or their boxes (R, 4) as x0, y0, x1, y1 in its pixels; the detector is then
-                not asked. Boxes that stick out are cut at the photo's edge.
-            masks: (R, H, W), not zero where an instance is; without instances their boxes are the masks' extents.
-            hints: colours at places of the photo: `Hint`s, or wishes as files of hints have them, such as
-                `{'object': 0, 'color': 'red'}`, which may name objects by number (see `fileio.hints`).
+            photo: path, URL, bytes of a file, `Photo`, Pillow image, or array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
+            instances: the photo's objects, or their bounding boxes (R, 4) as x0, y0, x1, y1 in pixels, which are
+                clipped to the photo; the detector does not run then.
+            masks: (R, H, W), nonzero inside the instances; without `instances` the boxes are the extents of the masks.
+            hints: colours of places in the photo: `Hint`s, or entries as in files of hints, such as
+                `{'object': 0, 'color': 'red'}`, which may refer to objects by number (see `fileio.hints`).
             map: (H, W) integers, the class of each pixel.
-            caption: a text that says which colours things have, such as 'a red bus and two yellow taxis'. A model that
-                reads none gets it as hints, which its picture follows strictly (see `models.language.steering`).
-            show_fusion: rows of the network whose fusion weights the sample keeps as `fusion_shares`.
+            caption: a text that says which colours things have, such as 'a red bus and two yellow taxis'. For a model
+                that does not read captions it becomes hints, which the picture follows strictly (see
+                `models.language.steering`).
+            show_fusion: rows of the network whose fusion weights are kept as `fusion_shares` of the sample.
             colour: `native_size`, `upsampling`, `saturation`, `strength`, `strict_hints`, see `ColourOptions`.
 
         Raises:
             ImageReadError: there is no readable photo.
-            ValueError: an argument is out of range, does not fit the photo, or is nothing that the model can use.
+            ValueError: an argument is out of range, does not fit the photo, or cannot be used by the model.
         """
         options = ColourOptions(**colour)
         source = self.read(photo)
@@ -356,13 +357,13 @@ class Predictor:
         mask: np.ndarray | Tensor | None = None,
         count: int = 5,
     ) -> list[Suggestion]:
-        """Colours that an object of a photo may have, most likely first: the modes of its distribution of classes.
+        """Likely colours of an object, most likely first: the modes of its predicted distribution of colour classes.
 
         Args:
             photo: see `predict`.
-            box: x0, y0, x1, y1 in pixels of the photo, around the object; None with a mask is the mask's extent.
-            mask: (H, W), not zero where the object is; None is the ellipse in the box.
-            count: how many suggestions at most.
+            box: x0, y0, x1, y1 in pixels of the photo, around the object; None for the extent of the mask.
+            mask: (H, W), nonzero inside the object; None for the ellipse in the box.
+            count: the maximum number of suggestions.
 
         Raises:
             ImageReadError: there is no readable photo.
@@ -389,15 +390,15 @@ class Predictor:
         masks: np.ndarray | Tensor | None = None,
         **colour: Any,
     ) -> list[Prediction]:
-        """Different plausible pictures of one photo: each object has another one of its suggested colours.
+        """Different plausible pictures of one photo, in which each object has another of its suggested colours.
 
-        An object changes as a whole, and its detail of colour stays; one without a mask is taken for the ellipse in its
-        box. The surroundings are the same in all of them.
+        The colours of an object shift as a whole and keep their variation; an object without a mask is treated as the
+        ellipse in its box. The surroundings are the same in all pictures.
 
         Args:
             photo: see `predict`.
-            count: how many pictures.
-            seed: the same one gives the same pictures.
+            count: the number of pictures.
+            seed: the same seed gives the same pictures.
             instances: see `predict`.
             masks: see `predict`.
             colour: see `predict`.
@@ -457,7 +458,7 @@ class Predictor:
         return suggestions
 
     def check(self, request: Request) -> None:
-        """Raises `ValueError` if a request holds what the model cannot use."""
+        """Raises `ValueError` if a request contains something that the model cannot use."""
         if foreign := sorted(request.wishes - self.model.uses - {'caption'}):
             used = ', '.join(sorted(self.model.uses)) or 'the photo alone'
             raise ValueError(f'{type(self.model).__name__} cannot use {", ".join(foreign)}: it uses {used}')
@@ -470,14 +471,14 @@ class Predictor:
             )
 
     def steers(self, caption: str | None) -> bool:
-        """Whether a caption becomes hints, because the model reads none itself."""
+        """Whether a caption becomes hints, because the model does not read captions itself."""
         return caption is not None and 'caption' not in self.model.uses
 
     def wish(self, photo: Photo, request: Request, wishes: Sequence[Wish]) -> Request:
-        """A request with the hints that wishes become on a photo, above those that it has; see `place_hints`.
+        """Returns a request with the user's hints placed on a photo, on top of those it has; see `place_hints`.
 
         Raises:
-            ValueError: a wish cannot be met, or the model cannot use hints.
+            ValueError: a hint cannot be placed, or the model cannot use hints.
         """
         instances = Instances.empty(photo.size) if request.instances is None else request.instances
         request = replace(request, hints=(*request.hints, *place_hints(wishes, photo.pixels, instances)))
@@ -485,7 +486,7 @@ class Predictor:
         return request
 
     def read(self, photo: Source | StoredFile, name: str | None = None) -> Photo:
-        """Reads a photo and says, once, that colours are not used.
+        """Reads a photo; warns once if a photo is in colour.
 
         Raises:
             ImageReadError: there is no readable photo.
@@ -498,15 +499,15 @@ class Predictor:
         return read
 
     def find(self, photos: Sequence[Photo], names: Sequence[str], native: bool = False) -> list[Instances]:
-        """Runs the detector on photos and selects the instances that are worth colouring on their own.
+        """Runs the detector on photos and selects the instances to use.
 
         Args:
-            photos: what was read.
-            names: what records call them.
-            native: whether for the published pipeline, see `Colorizer.native_takes_all`.
+            photos: the photos.
+            names: their names in records.
+            native: whether to select as the published pipeline does, see `Colorizer.native_takes_all`.
 
         Raises:
-            ValueError: a box is unusable.
+            ValueError: a bounding box is invalid.
         """
         found = self.detector.detect([photo.rgb8 for photo in photos], names)
         objects, lowest = self.objects, self.detector.score_thr
@@ -515,15 +516,15 @@ class Predictor:
         return [select(each, lowest, objects.min_size, objects.max_instances) for each in found]
 
     def pack(self, photo: Photo, request: Request, name: str = '') -> dict[str, Any]:
-        """`inputs` and `data_samples` of one photo, as the model's `pack` makes them; may be called in any thread.
+        """Makes `inputs` and `data_samples` of one photo with the model's `pack`; may be called in any thread.
 
         Args:
-            photo: what was read.
-            request: what is known and wanted of it, its instances above all.
-            name: what records call it.
+            photo: the photo.
+            request: its instances, hints, map and caption.
+            name: its name in records.
 
         Raises:
-            ValueError: something in the request has another size than the photo.
+            ValueError: the size of something in the request differs from the photo's.
         """
         request.check_size(photo.size)
         hints, steering = request.hints, None
@@ -557,11 +558,11 @@ class Predictor:
         Args:
             inputs: collated data of N photos, see `pack`.
             show_fusion: rows of the network whose fusion weights to keep, such as 'conv3' or '3'.
-            exact: whether to compute in float32 unless another precision was asked for by name.
+            exact: whether to compute in float32 unless another precision was chosen explicitly.
 
         Returns:
-            N samples with `pred_ab` (2, S, S) in network units, the title of their `decoder` and, where asked for and
-            there, `fusion_shares`.
+            N samples with `pred_ab` (2, S, S) in network units, the title of their `decoder` and, if requested and
+            available, `fusion_shares`.
 
         Raises:
             ValueError: a row is unknown, or nothing is fused.
@@ -580,7 +581,7 @@ class Predictor:
         return samples
 
     def finish(self, photo: Photo, sample: ColorizationSample, colour: ColourOptions) -> Prediction:
-        """Joins the predicted colour with the photo's own lightness."""
+        """Combines the predicted colour with the photo's own lightness."""
         provenance = self.provenance(colour, sample.get('decoder'))
         return Prediction(photo, self.render(photo, sample, colour), sample, self.describe(sample), provenance)
 
@@ -617,7 +618,7 @@ class Predictor:
 
 
 def _given(size: Size, instances: Instances | Boxes | None, masks: np.ndarray | Tensor | None) -> Instances | None:
-    """The instances that a user says there are in a photo of this size; None if nothing was said."""
+    """The instances that a user gave for a photo of this size; None if none were given."""
     if masks is None:
         return Instances.clipped(instances, size) if not isinstance(instances, Instances | None) else instances
     masks = torch.as_tensor(masks) != 0
@@ -639,7 +640,7 @@ def _extent(mask: Tensor, number: int) -> list[int]:
 
 
 def _covers(box: Sequence[int], hints: Sequence[Hint]) -> bool:
-    """Whether a patch of colour in a box would hide what hints gave their colours."""
+    """Whether a patch of colour in a box would hide something that hints have coloured."""
     return any(
         max(box[0], hint.box[0]) < min(box[2], hint.box[2]) and max(box[1], hint.box[1]) < min(box[3], hint.box[3])
         for hint in hints
@@ -648,7 +649,7 @@ def _covers(box: Sequence[int], hints: Sequence[Hint]) -> bool:
 
 
 def places(instances: Instances) -> Iterator[tuple[Box, np.ndarray]]:
-    """The box of each instance and its mask in it, (h, w) bool; the ellipse in the box where it has none."""
+    """Yields the box of each instance and its mask in it, (h, w) bool, or else the ellipse in the box."""
     for number, (x0, y0, x1, y1) in enumerate(instances.in_pixels().tolist()):
         mask = None if instances.masks is None else instances.masks[number].cpu().numpy()
         if mask is None or not mask.any():
