@@ -1,8 +1,8 @@
-"""What a person corrected on photos by hand, as JSON has it: made in the studio, repeated on the command line.
+"""Manual corrections of photos as JSON: made in the studio, repeated on the command line.
 
 An edit is `{"size": [h, w], "objects": [...], "points": [...], "caption": ..., "preset": ..., "saturation": ...,
-"strength": ...}`, all of which may be missing; docs/studio.md has it in full. Coordinates are x, y in pixels of a photo
-of that size, and move along where the same photo has another one. A file has edits by the names of photos.
+"strength": ...}`, in which every field is optional; docs/studio.md describes it. Coordinates are x, y in pixels of a
+photo of that size, and are scaled to a copy of another size. A file has edits by the names of photos.
 """
 
 import base64
@@ -28,7 +28,7 @@ from insta_colorization.utils.options import ColourOptions
 
 from .predictor import Predictor, places
 
-# More than any hand makes; a file with more would only take time.
+# More than anyone makes by hand; a larger file would only take time.
 _MOST = {'objects': 200, 'points': 2000, 'polygons': 50, 'corners': 5000, 'characters': 2000, 'map pixels': 10**8}
 _FARTHEST = 1e6
 _VERSION = 1
@@ -41,10 +41,10 @@ class ObjectEdit:
 
     Attributes:
         box: x0, y0, x1, y1, the end exclusive.
-        outline: polygons (K, 2) of x, y, which may lie in each other as holes do; () is the ellipse in the box.
+        outline: polygons (K, 2) of x, y; nested ones are holes; () is the ellipse in the box.
         label: the name of its class, or None.
-        color: a and b of CIELAB that it gets; None leaves it to the networks.
-        on: whether it counts at all.
+        color: its a and b of CIELAB; None leaves the colour to the networks.
+        on: whether it is used.
     """
 
     box: tuple[float, ...]
@@ -68,14 +68,14 @@ class ObjectEdit:
         return cls(box, outline, label and label[:100], _color(entry.get('color')), on)
 
     def scaled(self, scale: np.ndarray) -> 'ObjectEdit':
-        """On a photo whose width and height are so many times larger, `scale` (2,)."""
+        """The object on a photo whose width and height are `scale` (2,) times those of the edit's."""
         box = tuple((np.array(self.box) * np.tile(scale, 2)).tolist())
         return replace(self, box=box, outline=tuple(polygon * scale for polygon in self.outline))
 
 
 @dataclass(frozen=True)
 class PointEdit:
-    """A colour at a point, which the networks spread; the square of `radius` pixels around it shows it to them."""
+    """A colour at a point, which the networks spread; they see it in the square of `radius` pixels around the point."""
 
     x: float
     y: float
@@ -94,7 +94,7 @@ class PointEdit:
         return cls(x, y, color, radius)
 
     def hint(self, size: Size, scale: np.ndarray, number: int) -> Hint:
-        """On a photo of `size` (height, width) that is `scale` (2,) times as wide and high as the edit's."""
+        """The hint on a photo of `size` (height, width), which is `scale` (2,) times as wide and high as the edit's."""
         x, y = self.x * scale[0], self.y * scale[1]
         if not (0 <= x < size[1] and 0 <= y < size[0]):
             place = f'({self.x:g}, {self.y:g})'
@@ -108,11 +108,11 @@ class PointEdit:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What is wanted of one photo.
+    """The corrections of one photo.
 
     Attributes:
-        size: (height, width) of the photo that coordinates are about; None for that of the photo itself.
-        objects: all its objects; None leaves finding them to the detector.
+        size: (height, width) of the photo that the coordinates refer to; None for that of the photo itself.
+        objects: all its objects; None lets the detector find them.
         points: colours at points.
         labels: {name of a class: a and b}, colours of the objects that the detector finds.
         map: (H, W) uint8, the class of each pixel, or None.
@@ -168,15 +168,15 @@ class Edit:
         return edit
 
     def colour(self, default: ColourOptions) -> ColourOptions:
-        """How colours get onto the photo; `default` where the edit says nothing."""
+        """The colour options of the photo: the edit's, or else those of `default`."""
         said = {name: getattr(self, name) for name in ('saturation', 'strength') if getattr(self, name) is not None}
         return replace(default, **said)
 
     def instances(self, size: Size) -> Instances:
-        """The objects that count, with masks, on a photo of this (height, width).
+        """The objects that are on, with masks, on a photo of this (height, width).
 
         Raises:
-            ValueError: one lies outside it, or the photo has another shape than that of the edit.
+            ValueError: one lies outside the photo, or the aspect ratio differs from that of the edit's photo.
         """
         scale = self._scale(size)
         return _instances([each.scaled(scale) for each in self.objects or () if each.on], size)
@@ -184,16 +184,16 @@ class Edit:
     def pack(
         self, predictor: Predictor, photo: Photo, found: Instances | None = None, name: str = ''
     ) -> dict[str, Any]:
-        """What the networks get of a photo, see `Predictor.pack`.
+        """Makes the networks' input for a photo, see `Predictor.pack`.
 
-        The colours of objects are not shown to the networks: their mean colours are moved afterwards, so that nothing
-        else of the picture changes with them.
+        The networks do not see the colours of objects: the objects' mean colours are shifted afterwards, so that
+        nothing else in the picture changes with them.
 
         Args:
-            predictor: whose networks.
-            photo: what was read.
-            found: what a detector found, where the edit does not say which objects there are.
-            name: what records call the photo.
+            predictor: packs the data.
+            photo: the photo.
+            found: the detected objects, for an edit that does not list objects.
+            name: the photo's name in records.
 
         Raises:
             ValueError: the edit does not fit the photo, or the model cannot use what it asks for.
@@ -224,7 +224,7 @@ class Edit:
         return data
 
     def _scale(self, size: Size) -> np.ndarray:
-        """(2,) how many times the width and height of the edit's photo this one has."""
+        """(2,) the width and height of a photo relative to those of the edit's photo."""
         if self.size is None or self.size == size:
             return np.ones(2)
         scale = np.array([size[1] / self.size[1], size[0] / self.size[0]])
@@ -284,7 +284,7 @@ class EditFile(PhotoEntries[Edit]):
 
 
 def outlined(image: np.ndarray, instances: Instances) -> Instances:
-    """Instances of a photo (H, W, 3) uint8 RGB with masks: their own, what can be seen in their boxes, or ellipses."""
+    """Instances of a photo (H, W, 3) uint8 RGB with masks: their own, by GrabCut in their boxes, or else ellipses."""
     masked, _ = with_masks(image, instances, 'grabcut')
     boxes = masked.in_pixels().tolist()
     masks = [
@@ -301,7 +301,7 @@ def labels_of(instances: Instances) -> list[str | None]:
 
 
 def polygons_of(mask: np.ndarray, box: Sequence[int], tolerance: float) -> list[list[list[float]]]:
-    """The edges of a mask (h, w) that was cut to a box, as polygons of the photo, within `tolerance` pixels."""
+    """The contours of a mask (h, w) in its box, as polygons in the photo, accurate to `tolerance` pixels."""
     lines, _ = cv2.findContours(np.pad(mask.astype(np.uint8), 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     polygons = [cv2.approxPolyDP(line, tolerance, True)[:, 0] for line in lines]
     return [(polygon - 0.5 + box[:2]).tolist() for polygon in polygons if len(polygon) > 2][: _MOST['polygons']]

@@ -1,4 +1,4 @@
-"""Which photos a run colours and under which names their results go."""
+"""Plans a run: which photos it colours, and the names of their results."""
 
 import glob
 import logging
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 URL_SCHEMES = ('http://', 'https://')
 OWN_SUFFIX = 'same'
 DEFAULT_SUFFIX = '.png'
-# The files beside a result are called like it, with one of these behind.
+# Side files are named after their result, with one of these suffixes.
 SIDE_FILES = ('.instances.png', '.fusion.png', '.classes.png', MAP_SUFFIX, '.json')
-# What is a photo without a file.
+# Photos that are not files.
 Picture = np.ndarray | Image.Image | bytes
 _TIMEOUT_SECONDS = 60
 _MAX_BYTES = 2**29
 _MAX_SECONDS = 300
-# A file system takes 255 bytes, of which a result needs some for its suffixes.
+# File systems allow 255 bytes, of which the suffixes of results and side files need some.
 _LONGEST_NAME = 200
-# Suffixes of files that are no photos, in the message about them.
+# How many suffixes the message about files that are not photos lists.
 _MOST_NAMED = 8
 
 
@@ -56,9 +56,9 @@ class Job:
     """One photo to colour.
 
     Attributes:
-        source: its file, here or in a store, a page of it, its URL, its bytes or its pixels, for `load`.
+        source: a local file or one in a store, a page of a file, a URL, bytes or pixels, for `load`.
         target: the file to write, or None.
-        name: what messages and records call it.
+        name: its name in messages and records.
     """
 
     source: Picture | Path | Page | StoredFile | str
@@ -67,12 +67,12 @@ class Job:
 
     @property
     def file(self) -> Path | None:
-        """The file that it comes from; None if it comes from none here."""
+        """The local file of the photo; None if there is none."""
         return _file_of(self.source)
 
 
 def load(source: Source | StoredFile, max_pixels: int = InputOptions.max_pixels) -> Photo:
-    """Reads a photo from a URL, a store or what `as_photo` takes; raises as that does.
+    """Reads a photo from a URL, a store, or anything that `as_photo` takes; raises the same errors.
 
     Args:
         source: the photo.
@@ -86,7 +86,7 @@ def load(source: Source | StoredFile, max_pixels: int = InputOptions.max_pixels)
 
 
 class _Found(NamedTuple):
-    """A photo before it has a target: its source, its name in messages, its path below the folder it was found in."""
+    """A photo without a target: its source, its name in messages, its path below the folder it was found in."""
 
     source: Picture | Path | Page | str
     name: str
@@ -102,19 +102,19 @@ def plan(
 ) -> list[Job]:
     """Lists the photos behind the inputs, folders in numeric order, and gives each result its own name.
 
-    The same inputs give the same names again, so that a run that was stopped goes on when it is repeated. What lies in
-    `out_dir` is no photo of a folder that contains it.
+    The same inputs always give the same names, so that a stopped run can be resumed by repeating it. Files in `out_dir`
+    do not count as photos of a folder that contains it.
 
     Args:
-        inputs: files, folders, glob patterns, URLs, arrays, images of Pillow's, or the bytes of files.
-        out_dir: folder of the results; None when nothing is written.
-        recursive: whether folders are searched to their depths; the results mirror their sub-folders.
-        suffix: of the results; 'same' keeps each photo's own where that can be written and is '.png' elsewhere.
-        pages: 'first', 'all' or a number from 1: which pages of files have a job; an address has but its first.
+        inputs: files, folders, glob patterns, URLs, arrays, Pillow images, or the bytes of files.
+        out_dir: folder for the results; None if nothing is written.
+        recursive: whether to search sub-folders; the results mirror them.
+        suffix: the format of the results; 'same' keeps each photo's own if it can be written, and else is '.png'.
+        pages: which pages of files to colour: 'first', 'all' or a number from 1; of URLs always the first.
 
     Returns:
-        One job a photo; a file that is named twice is done once. `<stem><suffix>` is the result's name; photos that
-        would share it get their own suffix into theirs, `<stem>_<suffix>.png`, and a number where that is not enough.
+        One job per photo; a file that is given twice is coloured once. Results are named `<stem><suffix>`; photos that
+        would share a name include their own suffix, `<stem>_<suffix>.png`, and a number if that is not enough.
 
     Raises:
         FileNotFoundError: an input is neither a file nor a folder, or a pattern matches nothing.
@@ -137,7 +137,7 @@ def plan(
 
 
 def _pages_of(photo: _Found, pages: str) -> list[_Found]:
-    """The pages of a photo that are to be coloured, each as a photo; the file itself where it has but one."""
+    """The pages of a photo to colour, each as a photo; the file itself if it has only one."""
     if pages == ResultOptions.pages or not isinstance(photo.source, Path):
         return [photo]
     count = count_pages(photo.source) if pages == 'all' else 0
@@ -161,7 +161,7 @@ def _file_of(source: Picture | Path | Page | StoredFile | str) -> Path | None:
 
 
 def checked_suffix(suffix: str) -> str:
-    """A format as a suffix, `.png` from `png`, `PNG` or `.png`; 'same' stays.
+    """A format as a suffix: `.png` for `png`, `PNG` or `.png`; 'same' is returned unchanged.
 
     Raises:
         ValueError: no format of that name can be written.
@@ -176,7 +176,7 @@ def checked_suffix(suffix: str) -> str:
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
-    """Sorts `frame10` behind `frame9`; the path itself decides between `Frame9` and `frame9`."""
+    """A sort key that puts `frame10` after `frame9`; the path itself decides between `Frame9` and `frame9`."""
     parts = re.split(r'(\d+)', str(path).lower())
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts], str(path)
 
@@ -206,12 +206,12 @@ def _is_url(text: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """What messages and records call an address: they must not tell who may read it."""
+    """A URL without its user name and password, for messages and records."""
     return re.sub(r'(?<=://)[^/?#]*@', '', url)
 
 
 def name_of_url(url: str) -> str:
-    """The last part of an address, where it can be the name of a file that gets suffixes."""
+    """The last part of a URL, or 'photo' if that cannot be a file name with suffixes added."""
     name = Path(unquote(urlsplit(url).path)).name
     unusable = name in ('', '..') or '\0' in name or len(os.fsencode(name)) > _LONGEST_NAME
     return 'photo' if unusable else name
@@ -229,7 +229,7 @@ def _expand(path: Path, recursive: bool, results: Path | None) -> list[tuple[Pat
         return [(path, Path(path.name))]
     if not glob.has_magic(str(path)):
         raise FileNotFoundError(f'{path} does not exist')
-    # A folder may be called like a pattern.
+    # The name of a folder may look like a pattern.
     fixed = next(parent for parent in path.parents if parent.is_dir() or not glob.has_magic(str(parent)))
     matches = (fixed / match for match in glob.glob(str(path.relative_to(fixed)), root_dir=fixed, recursive=True))
     photos = sorted((match for match in matches if match.is_file()), key=natural_key)
@@ -276,20 +276,20 @@ def _distinct(names: Sequence[Path], suffix: str) -> list[Path]:
 
 
 def _shortened(stem: str) -> str:
-    """A name that is short enough for what follows it in the names of a result and its side files."""
+    """A stem that leaves room for the suffixes of a result and its side files."""
     while len(os.fsencode(stem)) > _LONGEST_NAME:
         stem = stem[:-1]
     return stem
 
 
 def result_name(name: Path, suffix: str, stem: str | None = None) -> Path:
-    """The name of a photo's result, with its own stem if none is given; `suffix` is as `checked_suffix` has it."""
+    """The name of a photo's result, with its own stem if none is given; `suffix` comes from `checked_suffix`."""
     own = name.suffix.lower() if name.suffix.lower() in WRITABLE_SUFFIXES else DEFAULT_SUFFIX
     return name.with_name((_shortened(name.stem) if stem is None else stem) + (own if suffix == OWN_SUFFIX else suffix))
 
 
 def name_apart(name: Path, suffix: str, taken: Container[Path]) -> Path:
-    """The name of a result that would share its own with others, see `plan`; those that are `taken` are passed over."""
+    """A distinct name for a result that would share its name, see `plan`; `taken` names are skipped."""
     stem = '_'.join(filter(None, (_shortened(name.stem), name.suffix[1:].lower())))
     target, number = result_name(name, suffix, stem), 2
     while target in taken:

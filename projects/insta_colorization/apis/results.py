@@ -1,4 +1,4 @@
-"""What is written of a photo that is done: the photo itself and what belongs to it, each file whole or not at all."""
+"""Writes the result of a photo and its side files, each file whole or not at all."""
 
 import json
 import os
@@ -26,12 +26,12 @@ class ResultWriter:
 
     Attributes:
         show_instances: whether to write a sheet (grey | result | boxes) as `<result>.instances.png`.
-        save_json: whether to write the record and how it came about as `<result>.json`.
+        save_json: whether to write the record and its provenance as `<result>.json`.
         save_map: whether to write the classes that colours follow as `<result>.map.png`, see `write_map`.
         show_map: whether to write a sheet (grey | classes | result) as `<result>.classes.png`.
         quality: of JPEG and WebP, 1 to 100.
-        keep_times: whether a result has the times of its photo's file.
-        marker: the marks that results get.
+        keep_times: whether results get the times of their photos' files.
+        marker: marks and encodes the results.
     """
 
     show_instances: bool = False
@@ -43,12 +43,12 @@ class ResultWriter:
     marker: Marker = field(default_factory=Marker)
 
     def write(self, prediction: Prediction, target: Path, file: Path | None = None) -> dict[str, Any]:
-        """Writes a photo and what belongs to it; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
+        """Writes a result and its side files; a sample with `fusion_shares` gets `<result>.fusion.png` as well.
 
         Args:
-            prediction: the photo.
+            prediction: the result.
             target: the file to write.
-            file: where the photo was read from; None where there is no such file.
+            file: the file that the photo was read from; None if there is none.
 
         Returns:
             The photo's record, with its `output` and its `marks`.
@@ -68,11 +68,11 @@ class ResultWriter:
         if self.save_json:
             told = record | prediction.provenance | {'quality': self.quality, 'event': event_of(prediction, data)}
             files.write_whole(_as_json(told), target.with_name(f'{target.name}.json'))
-        # The photo itself comes last: where it exists, all that belongs to it does, and a repeated run skips it.
+        # The result comes last: if it exists, so do its side files, and a repeated run can skip it.
         with naming_target(target):
             files.write_whole(data, target)
         if self.keep_times and prediction.source.path is not None:
-            with suppress(OSError):  # of an address there is no file
+            with suppress(OSError):  # a URL has no file
                 times = prediction.source.path.stat()
                 os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
         return record
@@ -95,7 +95,7 @@ class ResultWriter:
 
 
 def _as_json(record: dict[str, Any]) -> bytes:
-    # What a name has that is no Unicode would make JSON that not every reader takes.
+    # Not every JSON reader accepts what is not Unicode in a file name.
     told = record | {key: as_unicode(record[key]) for key in ('photo', 'output')}
     return (json.dumps(told, indent=1) + '\n').encode()
 

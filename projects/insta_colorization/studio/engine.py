@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -107,7 +108,7 @@ class Engine:
     def open(self, path: str, name: str) -> dict[str, Any]:
         """The `size` (height, width) of a photo, its `bits` a channel and the `objects` in it, as edits have them."""
         preview, size = self._preview(path, name)
-        found = self._objects(preview, path, name)
+        found = self._objects(preview, path, name) if self.predictor.detects else Instances.empty(preview.size)
         scale = _scale(preview, size)
         boxes = zip(found.boxes.tolist(), found.in_pixels().tolist(), found.masks or (), strict=True)
         objects = [
@@ -170,7 +171,7 @@ class Engine:
 
     def suggest(self, path: str, name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The likely colours of an object, an edit's only one: `color` as #rrggbb, `ab` and `share`."""
-        return self._suggested.get((path, json.dumps(entry, sort_keys=True)), lambda: self._suggest(path, name, entry))
+        return self._suggested.get(_key(path, entry), lambda: self._suggest(path, name, entry))
 
     def _suggest(self, path: str, name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
         preview, size = self._preview(path, name)
@@ -220,25 +221,27 @@ class Engine:
 
     def _predicted(self, photo: Photo, name: str, entry: Mapping[str, Any]) -> Prediction:
         edit = Edit.parse(entry)
-        found = None
-        if edit.objects is None and (self.predictor.detects or self.predictor.steers(edit.caption)):
-            (found,) = self.predictor.find([photo], [name])
+        found = self.predictor.find([photo], [name])[0] if self._finds_objects(edit) else None
         data = edit.pack(self.predictor, photo, found, name)
         with self.predictor.decoding(edit.preset):
             (sample,) = self.predictor.color([data])
         return self.predictor.finish(photo, sample, edit.colour(ColourOptions()))
 
+    def _finds_objects(self, edit: Edit) -> bool:
+        """Whether the detector finds a photo's objects, because they matter and the edit does not list them."""
+        return edit.objects is None and (self.predictor.detects or self.predictor.steers(edit.caption))
+
     def _objects(self, preview: Photo, path: str, name: str) -> Instances:
-        """What the detector finds in a preview, with masks."""
+        """What the detector finds in a preview, with masks; cached."""
 
         def find() -> Instances:
             return outlined(preview.rgb8, self.predictor.find([preview], [name])[0])
 
-        return self._found.get(path, find) if self.predictor.detects else Instances.empty(preview.size)
+        return self._found.get(path, find)
 
     def _sample(self, preview: Photo, edit: Edit, path: str, name: str, entry: Mapping[str, Any]) -> ColorizationSample:
         """The networks' output for a preview; cached, because the colours of objects do not change it."""
-        found = self._objects(preview, path, name) if edit.objects is None else None
+        found = self._objects(preview, path, name) if self._finds_objects(edit) else None
         data = edit.pack(self.predictor, preview, found, name)
         hints = data['data_samples'].used_hints
 
@@ -249,7 +252,7 @@ class Engine:
         seen = {key: value for key, value in entry.items() if key not in _AFTER_NETWORKS}
         if edit.objects is not None:
             seen['objects'] = [{**each, 'color': None} for each in seen['objects'] if each.get('on', True)]
-        kept = self._samples.get((path, json.dumps(seen, sort_keys=True)), color)
+        kept = self._samples.get(_key(path, seen), color)
         sample = kept.clone()
         sample.set_metainfo({'used_hints': hints})
         return sample
@@ -266,6 +269,11 @@ class Engine:
             return Photo.from_array(_shrunk(photo.rgb8, self.preview_pixels)), photo.size
 
         return self._previews.get(path, shrink)
+
+
+def _key(path: str, entry: Mapping[str, Any]) -> Hashable:
+    """The cache key of a photo and an edit: a digest, because the map of an edit may have megabytes."""
+    return path, sha256(json.dumps(entry, sort_keys=True).encode()).digest()
 
 
 def _of_size(entry: Mapping[str, Any], size: Size) -> Edit:

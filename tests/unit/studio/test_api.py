@@ -328,6 +328,21 @@ def test_a_map_as_a_canvas_has_it_is_that_of_its_colours(semantic):
     )
 
 
+def test_a_caption_has_the_photos_objects_although_the_networks_use_none(semantic, monkeypatch):
+    predictor = semantic[0].worker.runner.engine.predictor
+    monkeypatch.setattr(predictor, '_detector', Detector())
+
+    def greenness(**query):
+        picture = pixels_of(colorize(*semantic, {'caption': 'a green person'}, **query)).astype(int)
+        height, width = picture.shape[:2]
+        part = picture[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2]
+        return (part[..., 1] - part[..., [0, 2]].max(axis=-1)).mean()
+
+    assert not predictor.detects
+    assert greenness(size='full') > 5
+    assert greenness(size='preview') > 5
+
+
 @pytest.mark.parametrize(
     ('pixel', 'text'), [((1, 2, 3), 'the colour (1, 2, 3) at x 0, y 0'), (60, 'has 60 at x 0, y 0')]
 )

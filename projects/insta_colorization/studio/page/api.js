@@ -11,7 +11,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Called with what the server says while it is busy or starts again. */
+/** Called with the server's message while it is busy or restarting. */
 export let onBusy = () => {};
 export function tellBusy(listener) {
   onBusy = listener;
@@ -24,7 +24,7 @@ function pause(seconds, signal) {
   });
 }
 
-/** Sends a request, again while the server is busy; `path` may be a function, asked anew for each attempt. */
+/** Sends a request and repeats it while the server is busy; `path` may be a function, called for each attempt. */
 async function ask(path, options = {}) {
   for (let attempt = 1; ; attempt++) {
     let response;
@@ -62,13 +62,13 @@ export async function gray(id, size) {
   return (await ask(of(id, `gray?size=${size}`))).blob();
 }
 
-/** The newest picture of a photo: an older request of this page for it is dropped by the server. */
+/** The newest picture of a photo: the server drops this page's older requests for it. */
 export async function colorize(id, edit, size, signal) {
   const path = () => of(id, `colorize?size=${size}&session=${session}&sequence=${++sequence}`);
   return (await ask(path, json(edit, signal))).blob();
 }
 
-/** A picture of another edit, beside the newest one. */
+/** A picture of another edit, independent of the newest one. */
 export async function glimpse(id, edit, signal) {
   return (await ask(of(id, 'colorize'), json(edit, signal))).blob();
 }
@@ -89,7 +89,7 @@ export async function variants(id, edit, count, seed) {
   return (await (await ask(of(id, `variants?count=${count}&seed=${seed}`), json(edit))).json()).variants;
 }
 
-/** The map of classes that colours follow where an edit has none. */
+/** The map of classes that colours follow if an edit has none. */
 export async function map(id) {
   return (await ask(of(id, 'map'))).blob();
 }

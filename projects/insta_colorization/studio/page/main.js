@@ -18,21 +18,21 @@ let about = {};
 let palette = null; // of the map's classes
 let painted = 0; // the class that is painted on the map
 let current = null;
-let chosen = false; // whether the current photo was clicked
+let chosen = false; // whether the user chose the current photo
 let seed = 0;
 
-// --- telling ---
+// --- status ---
 
 let jobs = 0;
-let notes = []; // what stays to be read until something else is begun
-let wrong = false; // whether one of them is a fault
+let notes = []; // messages that stay until the next action
+let wrong = false; // whether one of them is an error
 
 function tell(text) {
   element('status').textContent = [text, ...notes].filter(Boolean).join(' · ');
   element('status').classList.toggle('wrong', wrong);
 }
 
-/** Does something with the progress bar on; what goes wrong is told, and undefined is returned. */
+/** Runs an action while the progress bar shows; reports its errors and then returns undefined. */
 async function working(action, text = '') {
   if (!jobs++) [notes, wrong] = [[], false];
   if (text) tell(text);
@@ -95,7 +95,7 @@ async function choose(photo) {
   if (!photo.picture) await refresh(photo);
 }
 
-/** Asks for the picture of a photo as its edit is now; a request that is under way is given up. */
+/** Requests the picture of a photo with its current edit; a pending request is aborted. */
 async function refresh(photo) {
   photo.abort?.abort();
   const { signal } = (photo.abort = new AbortController());
@@ -117,7 +117,7 @@ async function refresh(photo) {
   });
 }
 
-/** Fetches the picture of the photo's own size where the view shows more than the preview has. */
+/** Fetches the full-size picture if the view shows more detail than the preview has. */
 function wantFull() {
   const photo = current;
   if (!photo?.picture || photo.fullPicture || photo.picture.width >= photo.width) return;
@@ -189,7 +189,7 @@ function drawPanel() {
   element('undo').disabled = !current.past.length;
   element('redo').disabled = !current.future.length;
   element('objects').replaceChildren(...edit.objects.map(objectRow));
-  if (!edit.objects.length) element('objects').append(make('li', { textContent: 'none was found; draw one' }));
+  if (!edit.objects.length) element('objects').append(make('li', { textContent: 'none found; draw one' }));
   element('chosen').hidden = !current.object;
   if (current.object) {
     element('chosen-name').textContent = `Colour of ${nameOf(current.object, selected)}`;
@@ -250,7 +250,7 @@ function paint(color) {
   step((edit) => (edit.objects[number].color = color));
 }
 
-// Each object of a photo that gets this label's colour is a step of that photo's own.
+// In each photo this is a step of its own, which can be undone there.
 function spread() {
   const { label, color } = current.object;
   labels[label] = color;
@@ -258,7 +258,7 @@ function spread() {
     if (photo === current || !photo.edit.objects.some((each) => each.label === label)) continue;
     step((edit) => edit.objects.forEach((each) => each.label === label && (each.color = color)), photo);
   }
-  notes.push(`every ${label} of the other photos has this colour, also in photos to come`);
+  notes.push(`every ${label} in the other photos has this colour now, and in photos added later`);
   tell('');
 }
 
@@ -327,7 +327,7 @@ function save(blob, name) {
 
 async function download() {
   const [photo, format] = [current, element('format').value];
-  const blob = await working(() => api.result(photo.id, photo.edit, format), 'making the file …');
+  const blob = await working(() => api.result(photo.id, photo.edit, format), 'writing the file …');
   if (blob) save(blob, `${photo.name.replace(/\.[^.]*$/, '')}-coloured.${format}`);
 }
 
@@ -343,7 +343,7 @@ function saveEdits() {
 async function loadEdits(file) {
   await working(async () => {
     const content = JSON.parse(await file.text());
-    if (content.edits !== 1) throw new Error(`${file.name} is no file of edits`);
+    if (content.edits !== 1) throw new Error(`${file.name} is not a file of edits`);
     Object.assign(labels, content.labels);
     let count = 0;
     for (const photo of photos) {
@@ -384,7 +384,7 @@ async function openFolder() {
 
 const MAP_TOOLS = ['brush', 'fill', 'pick'];
 
-/** Has the map on the canvas be that of the current edit, where it is wanted. */
+/** Loads the current edit's map onto the canvas, if a map tool is in use. */
 async function showMap() {
   const photo = current;
   const source = photo?.edit.map;
@@ -396,7 +396,7 @@ async function showMap() {
   });
 }
 
-/** The map if it is that of the current edit, so that it can be painted on. */
+/** The loaded map, if it is that of the current edit and can be painted on. */
 function mapToPaint() {
   const { map, edit } = current;
   return map?.source === edit.map ? map : null;
@@ -459,7 +459,7 @@ view.addEventListener('sizebrush', ({ detail: { factor } }) => {
   view.draw();
 });
 
-// --- what is clicked ---
+// --- buttons ---
 
 const clicks = {
   spread, say, download,
@@ -542,7 +542,7 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
 });
 
-// --- what is done on the canvas ---
+// --- events of the canvas ---
 
 view.addEventListener('moved', wantFull);
 view.addEventListener('select', ({ detail }) => select(detail.number));
@@ -582,7 +582,7 @@ view.addEventListener('reshaped', async ({ detail: { box } }) => {
   await outline(photo, photo.object);
 });
 
-/** Finds the outline of an object that has none, and goes on with its step, unless that was undone meanwhile. */
+/** Finds the outline of an object that has none and adds it to the last step, unless that was undone meanwhile. */
 async function outline(photo, object) {
   const found = await working(() => api.outline(photo.id, object, photo.size));
   const same = (each) => !each.outline.length && String(each.box) === String(object.box);
@@ -624,7 +624,7 @@ function inside([x0, y0, x1, y1], { width, height }) {
   return [across(x0), down(y0), across(x1), down(y1)];
 }
 
-// --- beginning ---
+// --- start ---
 
 await working(async () => {
   about = await api.health();

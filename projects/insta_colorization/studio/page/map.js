@@ -1,21 +1,21 @@
-// The class of each pixel of a photo, as a picture in the classes' colours. It is painted here; edits have it as the
-// base64 of a PNG, in which the colours are just these.
+// The class of each pixel of a photo, as a picture in the colours of the classes. It is painted on here; edits hold it as
+// a PNG in base64 with exactly these colours.
 
 const PREFIX = 'data:image/png;base64,';
 
-/** The classes' colours as pixels of a canvas have them. */
+/** The colours of the classes as the pixel values of a canvas. */
 export class Palette {
   constructor(classes) {
     const bytes = classes.flatMap(({ color }) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)).concat(255));
     this.colors = new Uint32Array(new Uint8Array(bytes).buffer);
-    // Grey files have the numbers of classes.
+    // In grey files the values are the numbers of the classes.
     const gray = (_, number) => 0xff000000 + number * 0x010101;
     this.classes = new Map([...this.colors.map(gray), ...this.colors].map((color, at) => [color, at % classes.length]));
   }
 }
 
 export class ClassMap {
-  /** Reads a PNG, a blob; `source` is kept with it. Throws where a colour is none of the classes'. */
+  /** Reads a PNG blob and remembers its `source`. Throws if a colour is not that of a class. */
   static async read(blob, palette, photo, source) {
     const picture = await createImageBitmap(blob, { colorSpaceConversion: 'none' });
     const map = new ClassMap(picture, palette, photo, source);
@@ -35,7 +35,7 @@ export class ClassMap {
     this.scale = [width / photo.width, height / photo.height]; // of a pixel of the photo
     for (const [at, color] of this.pixels.entries()) {
       const number = palette.classes.get(color);
-      if (number === undefined) throw new Error(`the map of ${photo.name} has a colour that is none of the classes'`);
+      if (number === undefined) throw new Error(`the map of ${photo.name} has a colour that belongs to no class`);
       this.pixels[at] = palette.colors[number];
     }
     this.context.putImageData(this.image, 0, 0);
@@ -69,7 +69,7 @@ export class ClassMap {
     this.context.putImageData(this.image, 0, 0, left, top, right - left, bottom - top);
   }
 
-  /** Gives the connected pixels of one class around a point another one; returns whether that changes anything. */
+  /** Fills the connected area of one class around a point with another one; returns whether that changes anything. */
   fill(point, number) {
     const { width } = this.canvas;
     const { pixels } = this;

@@ -1,4 +1,4 @@
-// A photo of the album and what is wanted of it. An edit is never changed in place: each step is a new one.
+// A photo of the album and its edit. An edit is never changed in place: each step makes a new one.
 
 const MOST_STEPS = 200;
 const EMPTY = { objects: [], points: [], map: null, caption: null, preset: null, saturation: 1, strength: 1 };
@@ -13,7 +13,7 @@ export class Photo {
     this.future = [];
     this.selected = null; // number of an object
     this.words = {}; // {number of an object: words of the caption}
-    this.heard = ''; // what is told of the caption
+    this.heard = ''; // how the caption was understood
     this.map = null; // ClassMap, where it is shown
     this.gray = this.picture = null; // ImageBitmap of the preview
     this.fullGray = this.fullPicture = null; // and of the photo's own size, where the view needs them
@@ -47,7 +47,7 @@ export class Photo {
     this.#become(next);
   }
 
-  /** Goes on with the last step, as while something is dragged. */
+  /** Changes the last step further, as while something is dragged. */
   goOn(change) {
     const next = structuredClone(this.edit);
     change(next);
@@ -83,24 +83,24 @@ export class Photo {
   }
 }
 
-/** A file of edits, as the command line takes it. */
+/** The content of a file of edits, as the command line reads it. */
 export function toFile(photos, labels) {
   const entries = photos.map((photo) => [photo.name, said(photo.edit)]);
   return JSON.stringify({ edits: 1, photos: Object.fromEntries(entries), labels }, null, 1) + '\n';
 }
 
-/** Without what is left open. */
+/** An entry without its null fields. */
 function said(entry) {
   return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== null));
 }
 
-/** What a file of edits says of a photo; null where it says nothing. */
+/** The edit of a photo in a file of edits; null if there is none. */
 export function fromFile(content, photo) {
   const entry = content.photos?.[photo.name];
   if (!entry) return null;
   const [height, width] = entry.size ?? photo.size;
   if (Math.abs(photo.width / width / (photo.height / height) - 1) > 0.02) {
-    throw new Error(`${photo.name} has another shape than the photo of its edit`);
+    throw new Error(`${photo.name} has another aspect ratio than the photo in the file of edits`);
   }
   const times = (values) => values.map((value) => (value * photo.width) / width);
   const objects = entry.objects?.map((each) => {

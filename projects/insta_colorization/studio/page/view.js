@@ -1,4 +1,4 @@
-// The canvas: the photo before and after, its objects, points and map, and what mouse, touch and pen do to them.
+// The canvas: shows the photo before and after, its objects, points and map, and handles mouse, touch and pen.
 // Photo coordinates are x, y in pixels of the whole photo; view coordinates are CSS pixels of the canvas.
 
 import { css } from './colors.js';
@@ -13,9 +13,9 @@ const CLICKED = { point: 'addpoint', brush: 'dab', fill: 'fill', pick: 'pick' };
 export class View extends EventTarget {
   tool = 'select';
   outlines = true;
-  split = 0; // where after begins, as a share of the visible photo
+  split = 0; // where "after" begins, as a fraction of the visible photo's width
   mapOpacity = 0.5;
-  brushSize = 5; // across, in hundredths of the photo's longer side
+  brushSize = 5; // diameter, in percent of the photo's longer side
 
   constructor(canvas) {
     super();
@@ -24,7 +24,7 @@ export class View extends EventTarget {
     this.photo = null;
     this.scale = 1;
     this.x = this.y = 0;
-    this.fitted = true; // whether all of the photo is shown, also when the canvas changes its size
+    this.fitted = true; // whether the whole photo is kept in view when the canvas is resized
     this.hover = null;
     this.pointers = new Map();
     this.drag = null;
@@ -69,12 +69,12 @@ export class View extends EventTarget {
     return this.scale * devicePixelRatio;
   }
 
-  /** Whether what is done now is done to the map, which is then shown. */
+  /** Whether the tool works on the map, which is then shown. */
   get onMap() {
     return ON_MAP.includes(this.tool);
   }
 
-  /** Of the brush, in pixels of the photo. */
+  /** The radius of the brush, in pixels of the photo. */
   get radius() {
     return (this.brushSize / 200) * Math.max(this.photo.width, this.photo.height);
   }
@@ -110,7 +110,7 @@ export class View extends EventTarget {
     this.draw();
   }
 
-  /** Where the line between before and after is, in the view. */
+  /** The x position of the line between before and after, in the view. */
   get #line() {
     const left = Math.max(0, this.x);
     const right = Math.min(this.canvas.clientWidth, this.x + this.photo.width * this.scale);
@@ -235,7 +235,7 @@ export class View extends EventTarget {
     context.stroke();
   }
 
-  // --- what is under the pointer ---
+  // --- hit testing ---
 
   #inView(event) {
     const area = this.canvas.getBoundingClientRect();
@@ -255,7 +255,7 @@ export class View extends EventTarget {
     return this.photo.edit.points.findLastIndex(near);
   }
 
-  /** The smallest object whose outline, or else whose box, is around a point of the photo; null if there is none. */
+  /** The smallest object whose outline, or else box, contains a point of the photo; null if there is none. */
   #objectAt([x, y]) {
     const { context } = this;
     context.save();
@@ -379,7 +379,7 @@ export class View extends EventTarget {
     this.draw();
   }
 
-  /** What a drag has changed is kept, also where a second finger or the system ends it; nothing new comes of that. */
+  /** Ends a drag; its changes are kept even if a second finger or the system ends it, but then it creates nothing new. */
   #end(drag, wanted) {
     if (['corner', 'object'].includes(drag.kind) && drag.begun && this.photo.object) {
       this.#emit('reshaped', { box: sorted(this.photo.object.box), move: drag.kind === 'object' });
