@@ -325,7 +325,7 @@ def _by_tifffile(data: bytes, max_pixels: int, page: int, layout: Layout) -> 'py
         image.set_type(vips.GValue.gstr_type, 'resolution-unit', 'in')
     if said['profile']:
         image.set_type(vips.GValue.blob_type, 'icc-profile-data', said['profile'])
-    image.set_type(vips.GValue.gint_type, 'orientation', int(said['orientation'] or 1))
+    image.set_type(vips.GValue.gint_type, 'orientation', said['orientation'])
     image.set_type(vips.GValue.gint_type, 'n-pages', said['pages'])
     image.set_type(vips.GValue.gstr_type, 'vips-loader', 'tiffload_buffer')
     return image

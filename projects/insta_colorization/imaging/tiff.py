@@ -182,7 +182,8 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
         max_pixels: how many pixels it may have.
 
     Returns:
-        (H, W, C) values as they are stored, and `pages`, `profile`, `orientation` and `dpi`, None where it has none.
+        (H, W, C) values as they are stored, and `pages`, `profile` or None, `orientation` (1 unless the file has a valid
+        one) and `dpi` or None.
 
     Raises:
         ImageReadError: tifffile is not installed, or cannot read it either; the message says what to do.
@@ -192,6 +193,7 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
         import tifffile
     except ImportError as error:
         raise ImageReadError(f'{stored} without tifffile: pip install tifffile, or {_HOW}') from error
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what matters of its warnings is raised as well
     if layout.photometric not in (_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _CMYK, _CIELAB, _ICCLAB):
         raise ImageReadError(f'{stored}; {_HOW}')
     try:
@@ -200,10 +202,11 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
             check_pixels(found.imagewidth, found.imagelength, max_pixels)
             values, tags = found.asarray(), found.tags
             unit = {2: 1.0, 3: 2.54}.get(tags.valueof(_UNIT))
+            profile, orientation = tags.valueof(_PROFILE), tags.valueof(_ORIENTATION)
             said = {
                 'pages': len(file.pages),
-                'profile': tags.valueof(_PROFILE),
-                'orientation': tags.valueof(_ORIENTATION),
+                'profile': profile if isinstance(profile, bytes) else None,
+                'orientation': int(orientation) if orientation in range(1, 9) else 1,
                 'dpi': None if unit is None else tuple(unit * value for value in found.get_resolution()),
             }
     except ImageReadError:

@@ -374,6 +374,21 @@ def test_a_preview_that_only_pillow_reads_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
+    'tag',
+    [(274, 's', 0, 'up'), (274, 'H', 2, (3, 3)), (274, 'd', 1, 2.5), (34675, 's', 0, 'sRGB'), (34675, 'H', 2, (1, 2))],
+    ids=['text', 'two-numbers', 'fraction', 'profile-of-text', 'profile-of-numbers'],
+)
+def test_tags_of_odd_types_count_as_none(tag, caplog):
+    values = COLOUR / 255.0
+
+    photo = decode_photo(tiff(values, 'rgb', metadata=None, extratags=[(*tag, True)]), 'x')
+
+    np.testing.assert_array_equal(photo.pixels, img_as_uint(values))
+    assert photo.metadata.profile is None
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
     ('sizes', 'expected'), [((1, 1, 1), [0]), ((1, 4, 4), [0, 1])], ids=['pages', 'a preview first']
 )
 def test_only_the_picture_is_decoded_among_many_pages(monkeypatch, sizes, expected) -> None:
