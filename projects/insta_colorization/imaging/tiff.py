@@ -182,8 +182,8 @@ def read_by_tifffile(tiff: bytes, page: int, layout: Layout, max_pixels: int) ->
         max_pixels: how many pixels it may have.
 
     Returns:
-        (H, W, C) values as they are stored, and `pages`, `profile` or None, `orientation` (1 unless the file has a valid
-        one) and `dpi` or None.
+        (H, W, C) values as they are stored, and `pages`, `profile` or None, `orientation` (1 unless the file has a
+        valid one) and `dpi` or None.
 
     Raises:
         ImageReadError: tifffile is not installed, or cannot read it either; the message says what to do.

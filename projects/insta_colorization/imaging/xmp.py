@@ -69,9 +69,8 @@ def with_event(packet: bytes, source_type: str, event: Mapping[str, str]) -> byt
     for each in descriptions:
         _remove_source_type(each)
     own = ElementTree.SubElement(rdf, _DESCRIPTION, {**_about(descriptions), _SOURCE_TYPE: source_type})
-    history = next((found for each in descriptions for found in each.findall(_HISTORY)), None)
-    if history is None:
-        history = ElementTree.SubElement(own, _HISTORY)
+    histories = [found for each in descriptions for found in each.findall(_HISTORY)]
+    history = histories[-1] if histories else ElementTree.SubElement(own, _HISTORY)
     entries = history[0] if len(history) else ElementTree.SubElement(history, f'{{{_RDF}}}Seq')
     entry = ElementTree.SubElement(entries, f'{{{_RDF}}}li', {f'{{{_RDF}}}parseType': 'Resource'})
     for name, text in event.items():

@@ -78,6 +78,12 @@ def test_the_history_goes_on(entries):
     assert made.count(b'<xmpMM:History>') == 1
 
 
+def test_the_entry_is_the_last_one_where_there_are_two_histories():
+    made = with_event(packet('<xmpMM:History/>' + history(SCANNED)), OURS, EVENT)
+
+    assert read_origin(made).history == ({'action': 'scanned'}, EVENT)
+
+
 def test_what_was_coloured_twice_has_two_entries():
     once = with_event(packet(), OURS, EVENT)
 
