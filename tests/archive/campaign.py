@@ -1,6 +1,7 @@
 """Colours an archive by Ray beside the plain folder run, kills workers, drivers and a node, and looks what is there.
 
     python tests/archive/campaign.py [--photos N] [--worker-kills N] [--driver-kills N] [--parts pace kills s3 nodes]
+                                     [--detector NAME]
 
 The last line is the summary; the exit status is 1 after any finding: a result that is missing, torn, left over or other
 than the plain run's, a photo that failed, memory that grows, or a pace below nine tenths of the plain run's.
@@ -8,13 +9,14 @@ than the plain run's, a photo that failed, memory that grows, or a pace below ni
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
@@ -30,8 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ('pace', 'kills', 's3', 'nodes')
 LOWEST_PACE, MOST_GROWTH = 0.9, 1.15
 SECONDS_BETWEEN_LOOKS = 0.5
-# Seconds in which what a driver started ends after it.
-PATIENCE = 60
+# Seconds in which what a driver started ends after it; some parts of Ray look for it once a minute.
+PATIENCE = 120
 
 
 def make_photos(folder: Path, count: int) -> None:
@@ -103,22 +105,18 @@ class Campaign:
         self.figures: list[str] = []
         self._random = random.Random(args.seed)
         # Marks have the time.
-        self._options = ['--marks', 'none', '--batch-size', str(args.batch_size)]
-        self._seconds = 0.0
+        self._options = ['--marks', 'none', '--batch-size', str(args.batch_size), '--detector', args.detector]
+        self._seconds = math.inf
 
     def prepare(self) -> Iterator[str]:
         """Makes the photos and the plain folder run."""
         make_photos(self.source, self.args.photos)
-        demo = ['demo/colorization_demo.py', '--img', self.source, '--recursive', '--json', '--out-dir', self.plain]
-        begin = time.monotonic()
-        with self._started(demo) as process:
-            status = process.wait()
-        self._seconds = time.monotonic() - begin
-        if status:
-            yield f'the plain run ended with {status}'
+        # As many threads as a worker's networks have: with others single values are rounded in another way.
+        yield from self._run_plain(self.plain, OMP_NUM_THREADS='1')
 
     def pace(self) -> Iterator[str]:
-        """The job on this machine: as fast as the plain run, equal, and its memory stays flat."""
+        """The job on this machine: as fast as the faster of two plain runs, equal, and its memory stays flat."""
+        yield from self._run_plain(self.folder / 'plain with all threads')
         target, begin = self.folder / 'pace', time.monotonic()
         with self._job(self.source, target) as process, Memory(process.pid) as memory:
             status = process.wait()
@@ -137,27 +135,12 @@ class Campaign:
 
     def kills(self) -> Iterator[str]:
         """Drivers and workers are killed; the last driver goes on to the end."""
-        target, workers, drivers = self.folder / 'kills', self.args.worker_kills, self.args.driver_kills
-        killed = 0
-        for run in range(drivers + 1):
-            goal = self.args.photos * (run + 1) // (drivers + 1)
-            wanted = workers * (run + 1) // (drivers + 1)
-            with self._job(self.source, target) as process:
-                while process.poll() is None and (run == drivers or count_of(target) < goal):
-                    time.sleep(self._random.uniform(0.5, 3))
-                    if killed < wanted and count_of(target):
-                        killed += self._kill_worker(process.pid)
-                if run < drivers:
-                    started = psutil.Process(process.pid).children(recursive=True)
-                    process.kill()
-                    left = psutil.wait_procs(started, PATIENCE)[1]
-                    yield from (f'kills: {each.name()} outlives its driver' for each in left)
-                status = process.wait()
-        self.figures.append(f'{killed} workers and {drivers} drivers killed')
+        target = self.folder / 'kills'
+        status = yield from self._killed(self.source, target, lambda: count_of(target))
         yield from self._compared(target, status)
 
     def s3(self) -> Iterator[str]:
-        """From and to a server of S3 that is slow and answers every ninth time with 503."""
+        """The same from and to a server of S3 that is slow and answers every ninth time with 503."""
         import boto3
 
         with faulty_s3() as server:
@@ -167,16 +150,19 @@ class Campaign:
                 store.create_bucket(Bucket=bucket)
             for path in self.source.rglob('*.jpg'):
                 store.upload_file(str(path), 'masters', path.relative_to(self.source).as_posix())
-            begin = time.monotonic()
-            with self._job('s3://masters', 's3://access') as process:
-                status = process.wait()
-            seconds = time.monotonic() - begin
+
+            def written() -> Iterator[str]:
+                for page in store.get_paginator('list_objects_v2').paginate(Bucket='access'):
+                    yield from (found['Key'] for found in page.get('Contents', ()))
+
+            status = yield from self._killed(
+                's3://masters', 's3://access', lambda: sum(name.endswith('.png') for name in written())
+            )
             target = self.folder / 's3'
-            for page in store.get_paginator('list_objects_v2').paginate(Bucket='access'):
-                for found in page.get('Contents', ()):
-                    (target / found['Key']).parent.mkdir(parents=True, exist_ok=True)
-                    store.download_file('access', found['Key'], str(target / found['Key']))
-        self.figures.append(f'S3 in {seconds:.0f} s with {server.given} answers of 503')
+            for name in written():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                store.download_file('access', name, str(target / name))
+        self.figures.append(f'{server.given} answers of 503')
         yield from self._compared(target, status)
 
     def nodes(self) -> Iterator[str]:
@@ -197,6 +183,15 @@ class Campaign:
         self.figures.append('one of three nodes lost')
         yield from self._compared(target, status)
 
+    def _run_plain(self, out: Path, **environment: str) -> Iterator[str]:
+        demo = ['demo/colorization_demo.py', '--img', self.source, '--recursive', '--json', '--out-dir', out]
+        begin = time.monotonic()
+        with self._started(demo, **environment) as process:
+            status = process.wait()
+        self._seconds = min(self._seconds, time.monotonic() - begin)
+        if status:
+            yield f'the plain run ended with {status}'
+
     @contextmanager
     def _started(self, command: list[object], **environment: str) -> Iterator[subprocess.Popen]:
         words = [sys.executable, '-W', 'ignore', *map(str, command), *self._options]
@@ -210,6 +205,27 @@ class Campaign:
         chunk = max(self.args.batch_size, self.args.photos // 100 // self.args.batch_size * self.args.batch_size)
         command = ['tools/colorize_archive.py', source, target, '--chunk', chunk, *options]
         return self._started(command, **environment)
+
+    def _killed(self, source: object, target: object, count: Callable[[], int]) -> Generator[str, None, int]:
+        """Runs jobs of which all but the last one are killed; returns the last one's exit status."""
+        workers, drivers, killed, begin = self.args.worker_kills, self.args.driver_kills, 0, time.monotonic()
+        for run in range(drivers + 1):
+            goal = self.args.photos * (run + 1) // (drivers + 1)
+            wanted = workers * (run + 1) // (drivers + 1)
+            with self._job(source, target) as process:
+                while process.poll() is None and (run == drivers or count() < goal):
+                    time.sleep(self._random.uniform(0.5, 3))
+                    if killed < wanted and count():
+                        killed += self._kill_worker(process.pid)
+                if run < drivers:
+                    started = psutil.Process(process.pid).children(recursive=True)
+                    process.kill()
+                    left = psutil.wait_procs(started, PATIENCE)[1]
+                    yield from (f'{target}: {each.name()} outlives its driver' for each in left)
+                status = process.wait()
+        where, seconds = Path(str(target)).name, time.monotonic() - begin
+        self.figures.append(f'{where}: {killed} workers and {drivers} drivers killed in {seconds:.0f} s')
+        return status
 
     def _kill_worker(self, driver: int) -> int:
         with suppress(psutil.Error):
@@ -237,6 +253,7 @@ def main() -> int:
     numbers: Mapping[str, int] = {'photos': 5000, 'worker-kills': 10, 'driver-kills': 5, 'batch-size': 1, 'seed': 0}
     for name, default in numbers.items():
         parser.add_argument(f'--{name}', type=int, default=default, metavar='N', help=f'default: {default}')
+    parser.add_argument('--detector', default='none', help='see the demo; default: %(default)s')
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='default: all')
     args = parser.parse_args()
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')

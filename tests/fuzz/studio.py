@@ -217,7 +217,7 @@ def main() -> int:
             faults += crowd(server, args.crowd, counts)
             told.append(f'{counts[200]} of {args.crowd} at once answered, {counts[503]} refused for now')
         faults += [*uploads(server, args.uploads, generator), *edits(server, args.edits, generator)]
-        outside = [path for path in server.folder.iterdir() if not path.name.startswith(('insta-studio-', 'home-'))]
+        outside = [path for path in server.folder.iterdir() if not path.name.startswith(('.', 'home-'))]
         faults += [f'{path} was written' for path in outside]
     for fault in faults:
         print(fault)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 from PIL import Image
 
 from insta_colorization.apis.archive import FAILURES, SUMMARY, Summary, colorize_archive
@@ -21,6 +23,7 @@ from insta_colorization.utils.options import ArchiveOptions, PaceOptions, Result
 
 NUM_PHOTOS = 12
 PATIENCE = 300
+ROOT = Path(__file__).resolve().parents[2]
 os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
 # Workers would yield to all other work of the machine.
 os.environ.setdefault('RAY_worker_niceness', '0')
@@ -164,3 +167,20 @@ def test_a_bucket_that_is_not_there_ends_the_run_before_the_first_photo(cluster,
 def test_a_setting_that_no_worker_can_use_is_one_sentence(cluster, photos, fused_weights, tmp_path):
     with pytest.raises(ValueError, match='a worker needs 2 GPU, but the cluster has 1 CPU and 0 GPU'):
         run(photos, tmp_path / 'out', fused_weights, gpus=2)
+
+
+def test_ray_takes_the_clusters_that_the_docs_describe():
+    """By the checks of its cluster launcher and of its autoscaler in Kubernetes."""
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    text = (ROOT / 'docs' / 'archives.md').read_text()
+    cluster, job = (yaml.safe_load(block) for block in re.findall(r'```yaml\n(.*?)```', text, flags=re.DOTALL))
+
+    validate_config(prepare_config(cluster))
+    derived = _derive_autoscaling_config_from_ray_cr(
+        {'metadata': {**job['metadata'], 'namespace': 'default'}, 'spec': job['spec']['rayClusterSpec']}
+    )
+
+    gpus = {name: node['resources'].get('GPU', 0) for name, node in derived['available_node_types'].items()}
+    assert gpus == {'headgroup': 0, 'gpu': 1}

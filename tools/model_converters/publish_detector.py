@@ -2,8 +2,9 @@
 
     python tools/model_converters/publish_detector.py CONFIG CHECKPOINT OUT.safetensors
 
-Half precision; the averaged (EMA) weights if the training kept them. The file holds the head alone: its header names
-the encoder that it was trained on, which is the config's `model.encoder`, and the size of the photos that it is for.
+Half precision; the averaged (EMA) weights if the training kept them. The file holds the head and, where the config's
+`model.above` is set, the copied blocks of the encoder; its header names the encoder, which is the config's
+`model.encoder`, and the size of the photos that it is for.
 Prints the file's sha256, for its card.
 """
 
@@ -55,6 +56,7 @@ def publish(args: argparse.Namespace) -> None:
         quality.bias.sub_(torch.logit(torch.tensor(args.centre))).mul_(args.sharpness)
     entries = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     said = {'encoder': model.encoder.sha256, 'rows': json.dumps([*model.encoder.feature_info]), 'side': str(args.side)}
+    said |= {} if cfg.model.get('above') is None else {'above': cfg.model.above}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(save(entries, metadata={'config': Path(cfg.filename).stem, **said}), args.out)
     print(f'{args.out}: {args.out.stat().st_size / 2**20:.2f} MiB, sha256 {sha256(args.out)}')

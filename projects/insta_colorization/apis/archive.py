@@ -16,11 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from insta_colorization.fileio.files import scratch_folder, sweep
+from insta_colorization.fileio.files import scratch_folder, sweep, temporary_folder
 from insta_colorization.fileio.stores import INSTALL, ChangedError, Folder, StoredFile
 from insta_colorization.imaging.photo import is_whole
 from insta_colorization.utils.errors import as_unicode, sentence
@@ -159,9 +158,7 @@ def color_chunk(predictor: 'Predictor', photos: Sequence[Planned], work: Work, r
             there = list(pool.map(lambda photo: _exists(work.target.file(photo.name)), photos))
     report.skipped += sum(there)
     local = work.target.path
-    place = TemporaryDirectory(prefix='archive-') if local is None else scratch_folder(local)
-    with place as folder:
-        staging = Path(folder)
+    with temporary_folder() if local is None else scratch_folder(local) as staging:
         jobs = {
             Job(StoredFile(photo.source), staging / photo.name, without_password(photo.source)): photo
             for photo, exists in zip(photos, there, strict=True)
@@ -381,8 +378,8 @@ def colorize_archive(
 def _run(origin: Folder, work: Work, suffix: str, manifest: str | None, options: ArchiveOptions) -> Summary:
     """Plans and colours, on a machine of the cluster."""
     planning = time.monotonic()
-    with TemporaryDirectory(prefix='plan-') as folder:
-        plan = Plan.make(Path(folder) / 'plan.sqlite', origin, work.target, suffix, manifest)
+    with temporary_folder() as folder:
+        plan = Plan.make(folder / 'plan.sqlite', origin, work.target, suffix, manifest)
         if work.target.path is not None:
             work.target.path.mkdir(parents=True, exist_ok=True)
             sweep(work.target.path)

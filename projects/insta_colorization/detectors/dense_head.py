@@ -1,7 +1,8 @@
 """A detection head on the colour networks' encoder, and its training.
 
 Anchor-free, after FCOS (Tian et al. 2019): each cell of two grids predicts the box of the object around its centre, how
-good that box is (a quality, after Li et al. 2020) and the object's class. The encoder stays as it is.
+good that box is (a quality, after Li et al. 2020) and the object's class. The encoder stays as it is, or is copied from
+one feature on and trained along.
 
 Shape legend: N pictures, H, W their size (multiples of 32), A cells over all grids, C classes, R boxes over all N.
 """
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from insta_colorization.registry import MODELS, build_model
 from insta_colorization.structures import COCO_CLASSES, Instances, Size
 
-from .encoder import FrozenEncoder
+from .encoder import encoder_for
 
 ROWS = ('enc16', 'enc32')
 # In strides: an object belongs to the grids for which its size (root of the area) lies within; grids overlap.
@@ -208,6 +209,7 @@ class DenseDetector(BaseModel):
     Args:
         encoder: colour weights on the light backbone; their encoder stays as it is.
         rows, cache: see `FrozenEncoder`.
+        above: a feature of the encoder; what follows it is copied, trained along and saved. None: nothing is.
         head: arguments of `DenseHead`.
         data_preprocessor: config of what makes batches.
         init_cfg: MMEngine's initialization settings.
@@ -218,12 +220,13 @@ class DenseDetector(BaseModel):
         encoder: str | Path,
         rows: Sequence[str] = ROWS,
         cache: str | Path | None = None,
+        above: str | None = None,
         head: Mapping[str, Any] | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(build_model(data_preprocessor or {'type': 'DetectionPreprocessor'}), init_cfg)
-        self.encoder = FrozenEncoder(encoder, rows, cache)
+        self.encoder = encoder_for(encoder, rows, above, cache)
         self.head = DenseHead(self.encoder.feature_info, **(head or {}))
         self.to(memory_format=torch.channels_last)
 

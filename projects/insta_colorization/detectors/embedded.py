@@ -1,4 +1,4 @@
-"""The detector that ships: a small head on the encoder of the colour weights that ship, so that nothing is downloaded.
+"""The detector that ships: a head on the encoder of the colour weights that ship, so that nothing is downloaded.
 
 Shape legend: N photos of one batch, A cells over all grids, C classes.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from insta_colorization.checkpoints.safe_load import CheckpointError, read_file
 from insta_colorization.colorspace import L_CENTRE, L_RANGE, lightness_to_gray
@@ -24,7 +24,7 @@ from insta_colorization.utils.configs import PACKAGE
 
 from .base import image_size, lightness_copies
 from .dense_head import DenseHead
-from .encoder import FrozenEncoder
+from .encoder import encoder_for
 from .nms import best_of_cells
 
 WEIGHTS = PACKAGE / 'weights' / 'embedded_detector.safetensors'
@@ -37,13 +37,15 @@ _CERTAINTY = 0.25
 
 @MODELS.register_module()
 class EmbeddedDetector:
-    """The head in a file of `tools/model_converters/publish_detector.py`, on the encoder that it was trained on.
+    """What a file of `tools/model_converters/publish_detector.py` holds, on the encoder that it was trained on.
+
+    That is a head and, where the file has one, the copy of the encoder's last blocks that was trained with it.
 
     Photos are scaled to about the same number of pixels, their shape kept up to the rounding of their sides to
     multiples of 32; those that then have one size run together.
 
     Args:
-        path: the file of the head.
+        path: that file.
         encoder: colour weights with the encoder.
         device: where both run.
         score_thr: see `InstanceDetector`.
@@ -69,7 +71,7 @@ class EmbeddedDetector:
             if not file.is_file():
                 raise FileNotFoundError(f'there is no detector file {file}')
         entries, said = _read(self.path)
-        self.encoder = FrozenEncoder(encoder, said['rows'])
+        self.encoder = encoder_for(encoder, said['rows'], said['above'])
         if self.encoder.sha256 != said['encoder']:
             raise ValueError(
                 f'{self.path} was trained on the encoder {said["encoder"][:8]}, but {encoder} holds '
@@ -78,11 +80,15 @@ class EmbeddedDetector:
         self.side = said['side'] if side is None else side
         self.device = torch.device(device)
         try:
-            self._head = DenseHead.of_shape(self.encoder.feature_info, entries).eval().requires_grad_(False)
-            self._head.load_state_dict(entries)
+            head = {name.removeprefix('head.'): value for name, value in entries.items() if name.startswith('head.')}
+            self._head = DenseHead.of_shape(self.encoder.feature_info, head)
+            parts = nn.ModuleDict({'head': self._head})
+            if isinstance(self.encoder, nn.Module):
+                parts['encoder'] = self.encoder
+            parts.load_state_dict(entries)
         except (KeyError, RuntimeError) as error:
             raise ValueError(f'{self.path} does not belong to {type(self).__name__}: {error}') from error
-        self._head.to(self.device)
+        parts.eval().requires_grad_(False).to(self.device)
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
         """Runs the network on all photos; see `InstanceDetector.detect`."""
@@ -115,18 +121,19 @@ class EmbeddedDetector:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The head's entries, and what the file says about it: `encoder`, `rows` and `side`."""
+    """The entries, and what the file says about them: `encoder`, `rows`, `above` and `side`."""
     content = read_file(path)
     entries, meta = (content.get(name) if isinstance(content, Mapping) else None for name in ('state_dict', 'meta'))
-    head = {name.removeprefix('head.'): value.float() for name, value in (entries or {}).items()}
-    if not meta or not {'encoder', 'rows', 'side'} <= meta.keys() or 'classes.weight' not in head:
+    if not meta or not {'encoder', 'rows', 'side'} <= meta.keys() or 'head.classes.weight' not in (entries or {}):
         raise CheckpointError(f'{path} is not a detector of tools/model_converters/publish_detector.py')
-    known = len(head['classes.weight'])
+    known = len(entries['head.classes.weight'])
     if known != len(COCO_CLASSES):
         raise CheckpointError(
             f'{path} knows {known} classes, but COCO, whose names it is given, has {len(COCO_CLASSES)}'
         )
-    return head, {'encoder': meta['encoder'], 'rows': json.loads(meta['rows']), 'side': int(meta['side'])}
+    said = {'encoder': meta['encoder'], 'rows': json.loads(meta['rows']), 'above': meta.get('above')}
+    parts = {name: value.float() if value.is_floating_point() else value for name, value in entries.items()}
+    return parts, {**said, 'side': int(meta['side'])}
 
 
 def _picture(image: np.ndarray, side: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from insta_colorization.checkpoints.io import find_entries
 from insta_colorization.checkpoints.safe_load import read_file
@@ -75,6 +75,17 @@ class FrozenEncoder:
             row: torch.stack([item[row] for item in stored]).to(pictures.device).float() for row in self.feature_info
         }
 
+    def copied_above(self, row: str) -> nn.Module:
+        """A trainable copy of what follows a feature in the encoder, which gives the features from there on.
+
+        Raises:
+            ValueError: nothing follows it.
+        """
+        net = build_model({'type': 'EfficientNetLite', 'above': row})
+        entries = self._net.state_dict()
+        net.load_state_dict({name: entries[name] for name in net.state_dict()})
+        return net
+
     @torch.no_grad()
     def _encode(self, pictures: Tensor) -> dict[str, Tensor]:
         self._net.to(pictures.device)
@@ -85,6 +96,44 @@ class FrozenEncoder:
             if len(features) == len(self.feature_info):
                 break
         return features
+
+
+class TunedEncoder(nn.Module):
+    """The encoder up to one feature as it is, and a copy of what follows that learns what the task needs.
+
+    Args:
+        weights, cache: see `FrozenEncoder`.
+        rows: names of the features to give, all of them above `above`.
+        above: the last feature of the part that stays as it is.
+
+    Attributes:
+        sha256, feature_info: see `FrozenEncoder`; the copy is no part of the sha256.
+
+    Raises:
+        CheckpointError, ValueError: see `FrozenEncoder`; or a row is not above that feature.
+    """
+
+    def __init__(self, weights: str | Path, rows: Sequence[str], above: str, cache: str | Path | None = None) -> None:
+        super().__init__()
+        self._frozen, self.above = FrozenEncoder(weights, [above], cache), above
+        self.sha256 = self._frozen.sha256
+        self.copy = self._frozen.copied_above(above).to(memory_format=torch.channels_last)
+        if lower := [row for row in rows if row not in self.copy.feature_info]:
+            gives = ', '.join(self.copy.feature_info)
+            raise ValueError(f'the copy of the encoder above {above} gives {gives}, but not {lower[0]!r}')
+        self.feature_info = {row: self.copy.feature_info[row] for row in rows}
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The features of pictures; see `FrozenEncoder.__call__`."""
+        features = dict(self.copy(self._frozen(pictures)[self.above]))
+        return {row: features[row] for row in self.feature_info}
+
+
+def encoder_for(
+    weights: str | Path, rows: Sequence[str], above: str | None = None, cache: str | Path | None = None
+) -> FrozenEncoder | TunedEncoder:
+    """The one that stays as it is, or where `above` names a feature, the one that learns from there on."""
+    return FrozenEncoder(weights, rows, cache) if above is None else TunedEncoder(weights, rows, above, cache)
 
 
 def _encoder_entries(path: Path) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -100,6 +101,20 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of this user alone among the system's temporary ones; what a kill left of earlier ones is swept.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    place = Path(tempfile.gettempdir())
+    sweep(place)
+    with scratch_folder(place) as folder:
+        folder.chmod(stat.S_IRWXU)
+        yield folder
 
 
 @contextmanager

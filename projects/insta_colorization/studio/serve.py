@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from insta_colorization.fileio.files import temporary_folder
 from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, chosen, number
 from insta_colorization.utils.options import MarkOptions, NetworkOptions, ObjectOptions
 
@@ -67,9 +68,9 @@ def run(args: argparse.Namespace) -> None:
     predictor |= {'weights': args.checkpoint, 'config': args.config}
     rules = Rules(args.host, args.token, args.max_megabytes * 2**20, tuple(args.name))
     worker = Worker(EngineProcess(predictor, marks=chosen(args, MarkOptions)), args.max_waiting)
-    with _listening(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix='insta-studio-') as folder:
-        tempfile.tempdir = folder  # where uploads are spooled, too
-        store = Store(Path(folder), int(args.max_gigabytes * 2**30), args.max_hours * 3600)
+    with _listening(args.host, args.port) as listener, temporary_folder() as folder:
+        tempfile.tempdir = str(folder)  # where uploads are spooled, too
+        store = Store(folder, int(args.max_gigabytes * 2**30), args.max_hours * 3600)
         try:
             worker.start()
             # As many may be sent as can wait, and one is at work.

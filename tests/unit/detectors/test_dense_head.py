@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from insta_colorization.detectors import FrozenEncoder
 from insta_colorization.detectors.dense_head import (
+    DenseDetector,
     DenseHead,
     DetectionPreprocessor,
     Found,
@@ -159,3 +161,24 @@ def test_the_preprocessor_moves_boxes_onto_the_squashed_pictures():
     assert batch['instances'].boxes.tolist() == [[pytest.approx(v) for v in (12.8, 6.4, 64, 32)]]
     assert batch['instances'].labels.tolist() == [1]
     assert batch['instances'].num_images == 2
+
+
+def test_the_encoder_is_trained_along_from_one_feature_on(colour_weights):
+    torch.manual_seed(0)
+    model = DenseDetector(colour_weights, above='enc16', rows=('enc32',), head={'channels': 8})
+    box = truth([8.0, 8, 56, 56], labels=[3])
+    gray = torch.randint(256, (2, 64, 64), dtype=torch.uint8)
+    before = FrozenEncoder(colour_weights, ('enc32',))(gray)['enc32']
+
+    assert torch.equal(model.encoder(gray)['enc32'], before)
+    sum(model(gray, box, 'loss').values()).backward()
+
+    trained = {name for name, value in model.named_parameters() if value.grad is not None}
+    assert trained == {name for name, _ in model.named_parameters()}
+    assert 'encoder.copy.blocks.6.0.layers.0.weight' in trained
+    assert not any('blocks.4' in name for name in model.state_dict())
+
+
+def test_rows_below_what_is_trained_along_are_refused(colour_weights):
+    with pytest.raises(ValueError, match="the copy of the encoder above enc16 gives enc32, but not 'enc16'"):
+        DenseDetector(colour_weights, above='enc16')

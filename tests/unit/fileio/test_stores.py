@@ -1,12 +1,11 @@
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from insta_colorization.fileio import stores
-from insta_colorization.fileio.files import scratch_folder, sweep
+from insta_colorization.fileio.files import scratch_folder, sweep, temporary_folder
 from insta_colorization.fileio.stores import ChangedError, Folder, StoredFile
 
 
@@ -155,15 +154,18 @@ class TestReading:
                 server.shutdown()
 
 
-def test_a_scratch_folder_is_gone_afterwards_and_swept_after_a_kill(tmp_path, monkeypatch):
+@pytest.mark.parametrize('private', [False, True], ids=['beside the results', 'of this user'])
+def test_a_scratch_folder_is_gone_afterwards_and_swept_after_a_kill(private, tmp_path, monkeypatch):
     monkeypatch.setattr('insta_colorization.fileio.files._SECONDS_TO_LOCK', -1)
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     left = tmp_path / f'.{"0" * 32}.tmp'
     left.mkdir()
     (left / 'part').write_bytes(b'1')
 
-    with scratch_folder(tmp_path) as folder:
+    with temporary_folder() if private else scratch_folder(tmp_path) as folder:
         (folder / 'a').write_bytes(b'1')
         sweep(tmp_path)
         assert (folder / 'a').exists()
+        assert not private or folder.stat().st_mode & 0o777 == 0o700
 
-    assert list(Path(tmp_path).iterdir()) == []
+    assert list(tmp_path.iterdir()) == []

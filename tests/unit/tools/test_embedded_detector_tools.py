@@ -63,6 +63,26 @@ def test_what_ships_is_the_head_alone_and_runs(publish, colour_weights):
     assert len(scores(out, colour_weights))
 
 
+def test_what_was_trained_along_ships_with_the_head(publish, trained, colour_weights, tmp_path):
+    torch.manual_seed(0)
+    settings = {'type': 'DenseDetector', 'encoder': str(colour_weights), 'above': 'enc8', 'head': {'channels': 8}}
+    model = build_model(settings).eval()
+    with torch.no_grad():
+        model.encoder.copy.blocks['6'][0].layers[6].weight.mul_(2)
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, tmp_path / 'iter_1.pth')
+
+    status, out, text = publish('--cfg-options', 'model.above=enc8', checkpoint=tmp_path / 'iter_1.pth')
+
+    assert status == 0, text
+    gray = torch.randint(256, (1, 64, 64), dtype=torch.uint8)
+    own, shipped = model.encoder(gray), EmbeddedDetector(out, colour_weights).encoder(gray)
+    for row, feature in own.items():
+        assert torch.allclose(shipped[row], feature, rtol=0.02, atol=0.02)
+    status, _, text = publish(checkpoint=tmp_path / 'iter_1.pth')
+    assert status == 1
+    assert 'encoder.copy.blocks.3' in text
+
+
 def test_scores_are_moved_and_sharpened(publish, colour_weights):
     _, out, _ = publish('--side', 64)
     before = load_file(out)['head.quality.bias'].float()

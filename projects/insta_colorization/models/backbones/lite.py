@@ -136,27 +136,39 @@ class EfficientNetLite(BaseModule):
 
     Args:
         pretrained: whether to begin with the package's weights.
+        above: the name of a feature; the network is then what follows it, under the same names, and takes that feature
+            instead of pictures. None for the whole encoder.
         init_cfg: MMEngine's initialization settings.
+
+    Attributes:
+        feature_info: channels and stride of the features that it gives.
 
     Raises:
         ImportError: the package with the weights is not installed.
-        ValueError: it holds another file than the known one.
+        ValueError: it holds another file than the known one, or nothing follows `above`.
     """
 
-    feature_info = ENCODER
-
-    def __init__(self, pretrained: bool = False, init_cfg: dict | None = None) -> None:
+    def __init__(self, pretrained: bool = False, above: str | None = None, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        self.stem = NormedConvs(SameConv(3, STEM_CHANNELS, 3, 2), _norm(STEM_CHANNELS), nn.ReLU6(inplace=True))
-        self.blocks = nn.ModuleList()
-        channels = STEM_CHANNELS
-        for run in BLOCKS:
+        first, channels = 0, STEM_CHANNELS
+        self.stem: NormedConvs | None = None
+        if above is None:
+            self.stem = NormedConvs(SameConv(3, channels, 3, 2), _norm(channels), nn.ReLU6(inplace=True))
+        else:
+            rows = [run.row for run in BLOCKS]
+            if above not in rows[:-1]:
+                raise ValueError(f'above must be one of {", ".join(filter(None, rows[:-1]))}, but got {above!r}')
+            first, channels = rows.index(above) + 1, ENCODER[above].channels
+        self.runs = {str(number): run for number, run in enumerate(BLOCKS) if number >= first}
+        self.feature_info = {run.row: ENCODER[run.row] for run in self.runs.values() if run.row}
+        self.blocks = nn.ModuleDict()
+        for number, run in self.runs.items():
             blocks = nn.Sequential()
             for index in range(run.repeats):
                 stride = 1 if index else run.stride
                 blocks.append(InvertedResidual(channels, run.channels, run.kernel, stride, run.expansion))
                 channels = run.channels
-            self.blocks.append(blocks)
+            self.blocks[number] = blocks
         if pretrained:
             own, theirs = self.state_dict(), pretrained_entries()
             self.load_state_dict(dict(zip(own, theirs, strict=True)))
@@ -173,15 +185,18 @@ class EfficientNetLite(BaseModule):
         """Runs the encoder, no further than the caller asks.
 
         Args:
-            pictures: grey (N, 1, H, W) or RGB (N, 3, H, W), sRGB in 0..1; H and W are multiples of 32.
+            pictures: grey (N, 1, H, W) or RGB (N, 3, H, W), sRGB in 0..1; H and W are multiples of 32. The feature
+                `above` instead, where there is one.
 
         Yields:
-            The features of `ENCODER`, (N, channels, H / stride, W / stride).
+            The features of `feature_info`, (N, channels, H / stride, W / stride).
         """
-        # As the package's weights were trained, on three channels of -1..1.
-        x = self.stem(((pictures * 255 - 127) / 128).expand(-1, 3, -1, -1))
-        for run, blocks in zip(BLOCKS, self.blocks, strict=True):
-            x = blocks(x)
+        x = pictures
+        if self.stem is not None:
+            # As the package's weights were trained, on three channels of -1..1.
+            x = self.stem(((pictures * 255 - 127) / 128).expand(-1, 3, -1, -1))
+        for number, run in self.runs.items():
+            x = self.blocks[number](x)
             if run.row:
                 yield run.row, x
 

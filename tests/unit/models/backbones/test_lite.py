@@ -57,6 +57,25 @@ class TestEncoder:
 
         torch.testing.assert_close(block(x), one_by_one + x)
 
+    @pytest.mark.parametrize('above', ['enc8', 'enc16'])
+    def test_what_follows_a_feature_is_a_network_of_its_own(self, above):
+        torch.manual_seed(0)
+        whole = EfficientNetLite().eval()
+        features = dict(whole(torch.rand(1, 1, 64, 64)))
+        upper = EfficientNetLite(above=above).eval()
+
+        missing = upper.load_state_dict(whole.state_dict(), strict=False).missing_keys
+
+        rows = [*ENCODER][[*ENCODER].index(above) + 1 :]
+        assert not missing
+        assert [*upper.feature_info] == rows
+        for row, feature in upper(features[above]):
+            assert torch.allclose(feature, features[row], atol=1e-6)
+
+    def test_nothing_follows_the_last_feature(self):
+        with pytest.raises(ValueError, match="above must be one of enc2, enc4, enc8, enc16, but got 'enc32'"):
+            EfficientNetLite(above='enc32')
+
     def test_batch_norms_never_train(self):
         norms = [module for module in EfficientNetLite().train().modules() if isinstance(module, nn.BatchNorm2d)]
 
