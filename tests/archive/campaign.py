@@ -1,7 +1,7 @@
 """Colours an archive by Ray beside the plain folder run, kills workers, drivers and a node, and looks what is there.
 
-    python tests/archive/campaign.py [--photos N] [--worker-kills N] [--driver-kills N] [--parts pace kills s3 nodes]
-                                     [--detector NAME]
+    python tests/archive/campaign.py [--photos N] [--worker-kills N] [--driver-kills N] [--detector NAME]
+                                     [--parts pace kills s3 nodes client]
 
 The last line is the summary; the exit status is 1 after any finding: a result that is missing, torn, left over or other
 than the plain run's, a photo that failed, memory that grows, or a pace below nine tenths of the plain run's.
@@ -24,12 +24,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
-from clusters import node_settings
+from clusters import free_port, node_settings
 from faulty_s3 import faulty_s3
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ('pace', 'kills', 's3', 'nodes')
+PARTS = ('pace', 'kills', 's3', 'nodes', 'client')
 LOWEST_PACE, MOST_GROWTH = 0.9, 1.15
 SECONDS_BETWEEN_LOOKS = 0.5
 # Seconds in which what a driver started ends after it; some parts of Ray look for it once a minute.
@@ -183,6 +183,23 @@ class Campaign:
         self.figures.append('one of three nodes lost')
         yield from self._compared(target, status)
 
+    def client(self) -> Iterator[str]:
+        """From a machine that is no part of the cluster."""
+        from ray.cluster_utils import Cluster
+
+        target, port = self.folder / 'client', free_port()
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**node_settings(num_cpus=1), 'ray_client_server_port': port}
+        )
+        try:
+            options = ('--address', f'ray://127.0.0.1:{port}')
+            with self._job(self.source, target, *options, RAY_AUTH_MODE='token') as process:
+                status = process.wait()
+        finally:
+            cluster.shutdown()
+        self.figures.append('sent to a cluster')
+        yield from self._compared(target, status)
+
     def _run_plain(self, out: Path, **environment: str) -> Iterator[str]:
         demo = ['demo/colorization_demo.py', '--img', self.source, '--recursive', '--json', '--out-dir', out]
         begin = time.monotonic()
@@ -257,6 +274,7 @@ def main() -> int:
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='default: all')
     args = parser.parse_args()
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    os.environ.setdefault('RAY_worker_niceness', '0')  # they would yield to all other work of the machine
     begin, findings = time.monotonic(), 0
     with TemporaryDirectory(prefix='archive-') as temporary:
         campaign = Campaign(args, Path(temporary))

@@ -10,10 +10,11 @@ def node_settings(num_cpus: int) -> dict[str, Any]:
     Its ports are given: a node that looks for some itself gives up where its parts take a quarter of a minute to start.
     """
     names = ('metrics_agent_port', 'dashboard_agent_listen_port', 'runtime_env_agent_port', 'metrics_export_port')
-    return {'num_cpus': num_cpus, 'object_store_memory': 80 * 2**20} | {name: _free_port() for name in names}
+    return {'num_cpus': num_cpus, 'object_store_memory': 80 * 2**20} | {name: free_port() for name in names}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as place:
         place.bind(('127.0.0.1', 0))
         return place.getsockname()[1]

@@ -526,7 +526,10 @@ def _through_client(origin: Folder, work: Work, suffix: str, manifest: str | Non
     try:
         ray.init(options.address, logging_level=logging.ERROR)
     except ConnectionError as error:
-        raise OSError(f'there is no Ray cluster at {options.address}: {sentence(error)}') from error
+        raise OSError(
+            f'there is no Ray cluster at {options.address}, or it wants a token (RAY_AUTH_MODE=token and '
+            f'RAY_AUTH_TOKEN): {sentence(error)}'
+        ) from error
     try:
         there = ray.remote(num_cpus=0, max_retries=0)(_run)
         return ray.get(there.remote(origin, work, suffix, manifest, options))
