@@ -123,8 +123,8 @@ class EmbeddedDetector:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The entries, and what the file says about them: `encoder`, `rows`, `above` and `side`."""
     content = read_file(path)
-    entries, meta = (content.get(name) if isinstance(content, Mapping) else None for name in ('state_dict', 'meta'))
-    if not meta or not {'encoder', 'rows', 'side'} <= meta.keys() or 'head.classes.weight' not in (entries or {}):
+    entries, meta = (content.get(name) or {} if isinstance(content, Mapping) else {} for name in ('state_dict', 'meta'))
+    if not {'encoder', 'rows', 'side'} <= meta.keys() or 'head.classes.weight' not in entries:
         raise CheckpointError(f'{path} is not a detector of tools/model_converters/publish_detector.py')
     known = len(entries['head.classes.weight'])
     if known != len(COCO_CLASSES):

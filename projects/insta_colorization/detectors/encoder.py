@@ -75,7 +75,7 @@ class FrozenEncoder:
             row: torch.stack([item[row] for item in stored]).to(pictures.device).float() for row in self.feature_info
         }
 
-    def copied_above(self, row: str) -> nn.Module:
+    def copied_above(self, row: str) -> Any:
         """A trainable copy of what follows a feature in the encoder, which gives the features from there on.
 
         Raises:
@@ -84,7 +84,7 @@ class FrozenEncoder:
         net = build_model({'type': 'EfficientNetLite', 'above': row})
         entries = self._net.state_dict()
         net.load_state_dict({name: entries[name] for name in net.state_dict()})
-        return net
+        return net.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def _encode(self, pictures: Tensor) -> dict[str, Tensor]:
@@ -117,7 +117,7 @@ class TunedEncoder(nn.Module):
         super().__init__()
         self._frozen, self.above = FrozenEncoder(weights, [above], cache), above
         self.sha256 = self._frozen.sha256
-        self.copy = self._frozen.copied_above(above).to(memory_format=torch.channels_last)
+        self.copy = self._frozen.copied_above(above)
         if lower := [row for row in rows if row not in self.copy.feature_info]:
             gives = ', '.join(self.copy.feature_info)
             raise ValueError(f'the copy of the encoder above {above} gives {gives}, but not {lower[0]!r}')
