@@ -22,18 +22,22 @@ def arguments(parser: Parser) -> None:
     )
     parser.add_argument('images', nargs='+', help='photos, folders, or one COCO .json')
     parser.add_argument('--out', type=Path, required=True, help='.json file to write')
-    parser.add_argument('--overwrite', action='store_true', help='replace what is at --out')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     parser.add_argument('--results', action='store_true', help="write COCO results with the ids of the input's .json")
     parser.add_argument('--data-root', type=Path, help='folder of the photos of a .json; default: its own')
-    parser.add_argument('--recursive', action='store_true', help='look into sub-folders')
-    text = "lowest score that is written; default: the detector's own"
+    parser.add_argument('--recursive', action='store_true', help='search sub-folders')
+    text = "minimum score; default: the detector's own"
     parser.add_argument('--score-thr', type=number(float, 0, 1), help=text)
     parser.add_argument(
         '--min-size', type=number(float, 0), default=0.0, help='shortest side that is written, in pixels'
     )
-    parser.add_argument('--top-k', type=number(int, 1), help='the best so many of a photo are written; default: all')
+    parser.add_argument(
+        '--top-k', type=number(int, 1), help='maximum number per photo, the best by score; default: all'
+    )
     parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
-    parser.add_argument('--batch-size', type=number(int, 1), default=1, help='photos that the detector gets at once')
+    parser.add_argument(
+        '--batch-size', type=number(int, 1), default=1, help='photos that go through the detector at once'
+    )
     add_options(parser, InputOptions)
     add_options(parser, NetworkOptions, only=('device',))
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none', help='set by dist_detect.sh')

@@ -29,13 +29,13 @@ def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     add_config(parser, 'config whose test photos and metrics are used, by path or name')
     parser.add_argument('checkpoint', nargs='?', help='weights, a file or a folder')
-    text = 'what is measured without a checkpoint; default: gray'
+    text = 'baseline to evaluate without a checkpoint; default: gray'
     parser.add_argument('--baseline', choices=('gray', 'tint'), help=text)
     parser.add_argument('--out', type=Path, help='JSON file for the results')
     text = 'folder for logs and metrics.json; default: work_dirs/<config name>'
     parser.add_argument('--work-dir', type=Path, help=text)
     add_options(parser, NetworkOptions, only=('decoder', 'preset'))
-    text = 'what started the processes'
+    text = 'job launcher'
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help=text)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 

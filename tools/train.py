@@ -41,7 +41,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help="scale the learning rate by the batch size over the config's"
     )
-    text = 'what started the processes'
+    text = 'job launcher'
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help=text)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers')
 

@@ -104,7 +104,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('checkpoint', nargs='?', help='weights; default: random ones of CONFIG, or the shipped ones')
     text = "sides of the networks' input; default: the weights' own"
     parser.add_argument('--sizes', type=number(int, 1), nargs='+', default=[None], help=text)
-    text = 'numbers of instances a photo'
+    text = 'numbers of instances per photo'
     parser.add_argument('--instances', type=number(int, 0), nargs='+', default=[0, 1, 4, 8], help=text)
     parser.add_argument('--batch-sizes', type=number(int, 1), nargs='+', default=[1, 8], help='photos at once')
     parser.add_argument(
@@ -112,8 +112,10 @@ def arguments(parser: Parser) -> None:
     )
     add_options(parser, NetworkOptions, only=('device',))
     parser.add_argument('--threads', type=number(int, 1), help="of torch; default: torch's own choice")
-    parser.add_argument('--repeats', type=number(int, 1), default=5, help='the median of so many runs counts')
-    parser.add_argument('--photo', default=str(PHOTO), help='what is coloured; default: the bundled photo')
+    parser.add_argument(
+        '--repeats', type=number(int, 1), default=5, help='number of runs, of which the median is taken'
+    )
+    parser.add_argument('--photo', default=str(PHOTO), help='photo to colour; default: the bundled one')
     parser.add_argument('--large', action='store_true', help='colour a photo of 24 megapixels with 8 and 64 instances')
     parser.add_argument('--folder', metavar='DIR', help='colour a folder as the demo would')
     parser.add_argument('--out', type=Path, help='JSON file for the results')

@@ -20,9 +20,9 @@ from insta_colorization.utils.configs import add_config, load_config
 def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     add_config(parser)
-    parser.add_argument('--subset', choices=('train', 'val', 'test'), default='train', help='which loader is looked at')
-    parser.add_argument('--num', type=number(int, 1), default=20, help='the first so many photos')
-    parser.add_argument('--out-dir', type=Path, default=Path('results/dataset'), help='folder of the sheets')
+    parser.add_argument('--subset', choices=('train', 'val', 'test'), default='train', help='which data loader')
+    parser.add_argument('--num', type=number(int, 1), default=20, help='how many photos, the first ones')
+    parser.add_argument('--out-dir', type=Path, default=Path('results/dataset'), help='folder for the sheets')
 
 
 def browse(args: argparse.Namespace) -> None:

@@ -39,7 +39,9 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--captions', required=True, metavar='FILE', help='captions of the photos, any number of each')
     parser.add_argument('--boxes', required=True, metavar='FILE', help='COCO JSON with the segmentation of each object')
     parser.add_argument('--detector', help='finds the objects to colour; default: those of --boxes')
-    parser.add_argument('--max-photos', type=number(int, 1), help='the first so many with captions; default: all')
+    parser.add_argument(
+        '--max-photos', type=number(int, 1), help='how many photos with captions, the first ones; default: all'
+    )
     add_options(parser, NetworkOptions, only=('device', 'decoder', 'preset'))
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
 

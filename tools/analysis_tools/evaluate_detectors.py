@@ -33,9 +33,9 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('truth', type=Path, help='COCO .json with the true boxes')
     parser.add_argument('photos', type=Path, help='folder of its photos')
     parser.add_argument('detectors', nargs='+', help='auto, embedded, opencv, mmdet, FILE.onnx or mmdet CONFIG')
-    text = "lowest score that counts; default: each detector's own"
+    text = "minimum score; default: each detector's own"
     parser.add_argument('--score-thr', type=number(float, 0, 1), help=text)
-    parser.add_argument('--top-k', type=number(int, 1), default=8, help='the best so many of a photo count')
+    parser.add_argument('--top-k', type=number(int, 1), default=8, help='maximum number per photo, the best by score')
     add_options(parser, NetworkOptions, only=('device',))
 
 

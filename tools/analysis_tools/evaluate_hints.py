@@ -42,7 +42,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--kind', choices=KINDS, default='mask', help='how an object is hinted')
     parser.add_argument('--certainty', type=number(float, 0, 1), default=0.5, help='of hints of a mask or box')
     parser.add_argument('--sizes', type=number(int, 1), nargs='+', default=[], help='sides of the input, for the drift')
-    parser.add_argument('--max-photos', type=number(int, 1), help='the first so many are used; default: all')
+    parser.add_argument('--max-photos', type=number(int, 1), help='how many photos, the first ones; default: all')
     add_options(parser, ColourOptions, only=('strict_hints',))
     add_options(parser, NetworkOptions, only=('device', 'decoder', 'preset'))
     parser.add_argument('--out', type=Path, help='JSON file for the figures')

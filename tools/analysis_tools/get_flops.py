@@ -22,7 +22,7 @@ def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     add_config(parser)
     parser.add_argument('--size', type=int, help="side of the networks' input; default: the config's input_size")
-    text = 'numbers of instances a photo, where the model uses any'
+    text = 'numbers of instances per photo, if the model uses any'
     parser.add_argument('--instances', type=number(int, 0), nargs='+', default=[0, 1, 4, 8], help=text)
 
 

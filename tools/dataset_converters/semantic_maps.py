@@ -30,7 +30,7 @@ COCO = 'coco-panoptic'
 
 def arguments(parser: Parser) -> None:
     """Adds the arguments."""
-    parser.add_argument('src', type=Path, help='folder of PNG, searched to its depths')
+    parser.add_argument('src', type=Path, help='folder of PNG files, including sub-folders')
     parser.add_argument('dst', type=Path, help='folder to write to')
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument('--panoptic', type=Path, metavar='JSON', help="COCO's panoptic annotations")

@@ -14,7 +14,7 @@ def arguments(parser: Parser) -> None:
     text = "the layout to write, ours or one of the family's, such as instacolorization or mmagic"
     parser.add_argument('--to', metavar='LAYOUT', default='ours', help=text)
     parser.add_argument('--half', action='store_true', help='store the weights as float16, at half the size')
-    parser.add_argument('--overwrite', action='store_true', help='replace what is at DST')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing DST')
 
 
 def convert(args: argparse.Namespace) -> None:
