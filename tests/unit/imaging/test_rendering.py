@@ -48,10 +48,11 @@ def test_lightness_is_the_photos_own(
     result = colorize_pixels(source, random_ab(spread), upsampling=upsampling)
     assert result.dtype == dtype
     assert result.shape == source.shape
-    error = np.abs(lab_of(result)[..., 0] - lab_of(source)[..., 0])
+    lab = lab_of(result)
+    error = np.abs(lab[..., 0] - lab_of(source)[..., 0])
     assert error.mean() < mean
     assert error.max() < most
-    assert np.hypot(*lab_of(result)[..., 1:].transpose(2, 0, 1)).mean() > 3
+    assert np.hypot(*lab[..., 1:].transpose(2, 0, 1)).mean() > 3
 
 
 def test_hue_never_jumps_outside_srgb() -> None:
@@ -144,7 +145,7 @@ def test_strength_blends_with_the_colour_that_fits() -> None:
 def test_strips_do_not_show(upsampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, ab = photo(np.uint16), random_ab(0.8)
     whole = colorize_pixels(source, ab, upsampling=upsampling)
-    monkeypatch.setattr(rendering, '_STRIP_PIXELS', 7 * 201)
+    monkeypatch.setattr(rendering, '_STRIP_PIXELS', 23 * 201)
     pieces = colorize_pixels(source, ab, upsampling=upsampling)
     # Rounding may turn the last of ten bisection steps outside sRGB: 1/1024 of the range.
     assert np.abs(whole.astype(int) - pieces).max() <= 64
@@ -152,7 +153,7 @@ def test_strips_do_not_show(upsampling: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize('upsampling', ['guided', 'bilinear'])
-@pytest.mark.parametrize('size', [(1, 1), (1, 300), (3, 2), (40, 12000), (12000, 40)], ids=str)
+@pytest.mark.parametrize('size', [(1, 1), (1, 300), (3, 2), (10, 12000), (12000, 10)], ids=str)
 def test_extreme_sizes(size: tuple[int, int], upsampling: str) -> None:
     source = np.random.default_rng(0).integers(0, 256, (*size, 1)).astype(np.uint8).repeat(3, axis=2)
     result = colorize_pixels(source, random_ab(0.4, (256, 256)), upsampling=upsampling)

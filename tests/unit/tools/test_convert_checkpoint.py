@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -24,10 +25,11 @@ def weights() -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.fixture
-def published(weights, tmp_path) -> Path:
-    save_checkpoint(weights, tmp_path / 'published', 'instacolorization')
-    return tmp_path / 'published'
+@pytest.fixture(scope='module')
+def published(weights, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('weights') / 'published'
+    save_checkpoint(weights, folder, 'instacolorization')
+    return folder
 
 
 def same(path: Path, weights: dict[str, Tensor]) -> bool:
@@ -97,7 +99,8 @@ def test_errors_are_one_sentence(tool, published, tmp_path, capsys, case):
             (tmp_path / 'file').touch()
             target, message = tmp_path / 'file' / 'a.pth', str(tmp_path / 'file')
         case 'incomplete':
-            (published / 'latest_net_G.pth').unlink()
+            source = shutil.copytree(published, tmp_path / 'published')
+            (source / 'latest_net_G.pth').unlink()
             message = 'but lacks latest_net_G.pth'
     assert run(tool, source, target) == 1
     error = capsys.readouterr().err

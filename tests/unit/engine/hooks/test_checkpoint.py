@@ -3,11 +3,19 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small_runs import make_runner, saved
+import small_runs
+from mmengine.runner import Runner
+from small_runs import saved
 
 from insta_colorization.engine.hooks import checkpoint as module
+
+
+def make_runner(folder: Path, **settings: Any) -> Runner:
+    """Without averaged weights, which are measured each time that they are saved."""
+    return small_runs.make_runner(folder, hook={'type': 'InvalidLossHook'}, **settings)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from insta_colorization.structures import Instances
 LITE = {'type': 'LiteBackbone', 'width': 1 / 8}
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def net(lively) -> LiteBackbone:
-    return lively(LiteBackbone(width=1 / 8))
+    """No test may change it."""
+    return lively(LiteBackbone(width=1 / 8)).requires_grad_(False)
 
 
 @pytest.fixture
@@ -125,9 +126,9 @@ class TestNetwork:
 
     def test_the_encoder_sees_the_grey_picture(self, net, lightness):
         seen = []
-        net.encoder.stem.register_forward_hook(lambda _, args, __: seen.append(args[0]))
 
-        net(lightness)
+        with net.encoder.stem.register_forward_hook(lambda _, args, __: seen.append(args[0])):
+            net(lightness)
 
         lab = torch.cat([lightness * 100 + 50, torch.zeros(2, 2, 64, 96)], dim=1).movedim(1, -1)
         expected = (torch.from_numpy(lab2rgb(lab.double().numpy())).movedim(-1, 1) * 255 - 127) / 128
@@ -140,7 +141,8 @@ class TestNetwork:
             changed = net(lightness, visit=lambda name, x, row=row: 2 * x if name == row else x).ab
             assert (changed - plain).abs().max() > 1e-4, row
 
-    def test_frozen_encoder_gets_no_gradients(self, net, lightness):
+    def test_frozen_encoder_gets_no_gradients(self, lively, lightness):
+        net = lively(LiteBackbone(width=1 / 8))
         net.encoder.requires_grad_(False)
 
         net.train()(lightness, classify=True).ab.square().sum().backward()

@@ -11,7 +11,7 @@ LITE_SEGMENTER = {'type': 'LiteSegmenter', 'width': 1 / 16}
 LITE_COLOURS = {'type': 'LiteColorNet', 'width': 1 / 16}
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def build(lively) -> Callable[..., SemanticColorizer]:
     """Builds a narrow colorizer whose maps have several classes and whose colours are far from grey."""
 

@@ -138,7 +138,7 @@ def test_an_editor_leaves_the_array_it_got(editor):
 class TestRecolouring:
     SIZE = 640
 
-    @pytest.fixture(params=[False, True], ids=['as published', 'light'])
+    @pytest.fixture(scope='class', params=[False, True], ids=['as published', 'light'])
     def model(self, build, request):
         return build(light=request.param)
 
@@ -147,8 +147,8 @@ class TestRecolouring:
         return np.random.default_rng(0).integers(0, 256, (640, 640, 1), np.uint8).repeat(3, axis=2)
 
     @pytest.mark.parametrize('guidance', [1.0, 3.0])
-    def test_it_is_what_the_colorizer_gives(self, model, photo, guidance):
-        model.map_guidance = guidance
+    def test_it_is_what_the_colorizer_gives(self, model, photo, monkeypatch, guidance):
+        monkeypatch.setattr(model, 'map_guidance', guidance)
         ids = np.zeros(photo.shape[:2], np.uint8)
         ids[10:30, 20:50] = SKY
         packed = model.pack(photo, Request(map=ids), 64)
