@@ -62,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.fileio.hints import HintFile
     from insta_colorization.imaging.maps import BackgroundMaps, MapFiles
 
-    args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
     results, colour, pace = chosen(args, ResultOptions), chosen(args, ColourOptions), chosen(args, PaceOptions)
     built = vars(chosen(args, InputOptions)) | vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
     boxes = built.pop('boxes')

@@ -53,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
     from insta_colorization.apis.archive import FAILURES, colorize_archive
 
     vars(args).update(GIVEN, boxes=None)
-    args.show_fusion = [layer for text in args.show_fusion for layer in text.split(',') if layer]
     built = vars(chosen(args, InputOptions)) | vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
     del built['boxes']
     for name, value in {'config': args.config, 'weights': args.checkpoint}.items():

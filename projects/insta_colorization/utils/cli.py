@@ -100,10 +100,17 @@ def add_options(
         elif get_origin(kind) is Literal:
             settings['choices'] = get_args(kind)
         else:
-            many = get_origin(kind) is tuple
-            settings |= {'metavar': about['metavar'], 'nargs': '+' if many else None}
-            settings['type'] = kind if kind in (int, float) else str
+            settings |= {'metavar': about['metavar'], 'type': kind if kind in (int, float) else str}
+            if get_origin(kind) is tuple:
+                settings |= {'nargs': '+', 'action': _Words}
         target.add_argument(about['flag'] or f'--{field.name.replace("_", "-")}', **settings)
+
+
+class _Words(argparse.Action):
+    """Takes words one by one, joined by commas, or both."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, tuple(word for text in values for word in text.split(',') if word))
 
 
 def chosen(args: argparse.Namespace, group: type[T]) -> T:

@@ -147,11 +147,12 @@ def test_options_are_read_by_their_types():
 
     colour = ['--native-size', '--saturation', '2']
     objects = ['--max-instances', '3', '--score-thr', '.5']
-    results = ['--format', 'tif', '--show-fusion', '3', '7']
+    results = ['--format', 'tif', '--show-fusion', '3', 'conv7,up8,']
     args = parser.parse_args([*colour, *objects, *results])
 
     assert chosen(args, ColourOptions) == ColourOptions(native_size=True, saturation=2.0)
-    assert (args.max_instances, args.score_thr, args.suffix, args.show_fusion) == (3, 0.5, 'tif', ['3', '7'])
+    assert (args.max_instances, args.score_thr, args.suffix) == (3, 0.5, 'tif')
+    assert args.show_fusion == ('3', 'conv7', 'up8')
     assert not hasattr(args, 'overwrite')
 
 
