@@ -47,6 +47,14 @@ def seed(number: int) -> None:
     torch.default_generator.manual_seed(number)
 
 
+@pytest.fixture
+def own_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a config or a run changes of MMEngine goes with the test."""
+    from mmengine_state import isolate_mmengine
+
+    isolate_mmengine(monkeypatch)
+
+
 @pytest.fixture(scope='session')
 def root() -> Path:
     """The checkout."""

@@ -1,20 +1,18 @@
 """The small recipe of captions on a few made-up photos: it learns, and resumes exactly."""
 
 import json
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from PIL import Image
 from scripts import load_script
+from small_training import trained
 
 from insta_colorization.apis import Predictor
-from insta_colorization.checkpoints import register_reader
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / 'configs' / 'language' / 'photos' / 'language_words_photos_64x64.py'
@@ -67,27 +65,8 @@ def train(folder):
                     step.size = SIZE
                 if step.type == 'LoadCaption':
                     step.file = str(folder / 'captions.json')
-        cfg.merge_from_dict(
-            {
-                'work_dir': str(folder / work),
-                'experiment_name': work,
-                'param_scheduler': [],
-                'optim_wrapper.optimizer.lr': 3e-3,
-                'train_cfg.max_iters': ITERS,
-                'train_cfg.val_interval': ITERS,
-                'default_hooks.checkpoint.interval': ITERS // 2,
-                'default_hooks.logger.interval': 1,
-                'visualizer.vis_backends': [{'type': 'LocalVisBackend'}],
-                'log_level': 'ERROR',
-                **settings,
-            }
-        )
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DefaultScope, '_instance_dict', OrderedDict())
-            patch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-            register_reader()
-            runner = Runner.from_cfg(cfg)
-            runner.train()
+        cfg.optim_wrapper.optimizer.lr = 3e-3
+        runner = trained(cfg, folder / work, ITERS, **settings)
         names = ('loss', 'loss_ab', 'loss_counter')
         return runner, {name: runner.message_hub.get_scalar(f'train/{name}').data[0].tolist() for name in names}
 
@@ -123,10 +102,8 @@ def test_the_checkpoint_colours_by_words(whole, folder):
 
 
 @pytest.fixture
-def measured(folder, monkeypatch):
+def measured(folder, own_mmengine):
     """Measures by `tools/test.py` how captions are followed; gives the results."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
-    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     tool = load_script('tools/test.py')
 
     def measured(recipe: Path, *arguments: object, **dataset: object) -> dict:

@@ -5,13 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from PIL import Image
 from scripts import load_script
 from skimage.color import lab2rgb, rgb2lab
@@ -31,9 +29,8 @@ report = load_script('tools/analysis_tools/report.py')
 
 
 @pytest.fixture(autouse=True)
-def own_surroundings(monkeypatch, tmp_path):
+def own_surroundings(own_mmengine, monkeypatch, tmp_path):
     """No scope that a config leaves behind, no pretrained weights and no way to fetch them."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
 

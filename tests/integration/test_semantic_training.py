@@ -1,20 +1,19 @@
 """Both training stages of semantic-driven colorization on a few synthetic photos: they learn, and resume exactly."""
 
 import json
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from PIL import Image
 from scripts import load_script
+from small_training import trained
 
 from insta_colorization.apis.build import colorizer_for
-from insta_colorization.checkpoints import load_checkpoint, register_reader, save_checkpoint
+from insta_colorization.checkpoints import load_checkpoint, save_checkpoint
 from insta_colorization.models import ImageColorizer
 from insta_colorization.structures import SEMANTIC_CLASSES
 
@@ -66,26 +65,7 @@ def train(folder):
                     step.folder = str(folder / 'maps')
         # Not in bfloat16, which processors round in their own ways.
         cfg.optim_wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': 'Adam', 'lr': 5e-3}}
-        cfg.merge_from_dict(
-            {
-                'work_dir': str(folder / work),
-                'experiment_name': work,
-                'param_scheduler': [],
-                'train_cfg.max_iters': iters,
-                'train_cfg.val_interval': iters,
-                'default_hooks.checkpoint.interval': iters // 2,
-                'default_hooks.logger.interval': 1,
-                'visualizer.vis_backends': [{'type': 'LocalVisBackend'}],
-                'log_level': 'ERROR',
-                **settings,
-            }
-        )
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DefaultScope, '_instance_dict', OrderedDict())
-            patch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-            register_reader()
-            runner = Runner.from_cfg(cfg)
-            runner.train()
+        runner = trained(cfg, folder / work, iters, **settings)
         history, _ = runner.message_hub.get_scalar('train/loss').data
         return runner, history.tolist()
 
@@ -123,9 +103,8 @@ def test_colours_learn_from_the_first_stages_segmenter(colours, segmenter, folde
 
 
 @pytest.mark.parametrize('source', ['predicted', 'truth'])
-def test_measuring(colours, folder, source, monkeypatch):
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
-    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+@pytest.mark.usefixtures('own_mmengine')
+def test_measuring(colours, folder, source):
     loader = 'test_dataloader'
     settings = [f'{loader}.dataset.data_root={folder / "photos"}', f'{loader}.dataset.ann_file=']
     settings += [f'{loader}.dataset.pipeline.1.folder={folder / "maps"}', f'{loader}.num_workers=0']

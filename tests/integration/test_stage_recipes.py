@@ -1,15 +1,14 @@
 """The three training stages one after the other, and the ablations, on a few synthetic photos with boxes."""
 
 import json
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine_state import isolate_mmengine
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,13 +22,7 @@ ABLATIONS = sorted((ROOT / 'configs' / 'insta' / 'ablations').glob('*.py'))
 TINY = 1 / 16
 SIZE = 32
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def own_scope(monkeypatch):
-    """Configs leave their default scope behind; here it goes with the test."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('own_mmengine')]
 
 
 def photo_with_boxes(generator: np.random.Generator) -> tuple[Image.Image, list[list[int]]]:
@@ -106,7 +99,7 @@ class TestStagesInSequence:
         write_set(folder / 'photos', 12, folder / 'instances.json', seed=0)
         previous = None
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+            isolate_mmengine(patch)
             for stage in ('full', 'instance', 'fusion'):
                 cfg = shrunk(Config.fromfile(PHOTOS / f'insta_{stage}_photos_w025_64x64.py'))
                 for loader in (cfg.train_dataloader, cfg.val_dataloader):

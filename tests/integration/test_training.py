@@ -1,7 +1,6 @@
 """The recipes and the commands that train, from photos to a shipped file that colours."""
 
 import json
-from collections import OrderedDict
 from pathlib import Path
 
 import forked
@@ -31,11 +30,7 @@ LOADERS = {'train_dataloader', 'val_dataloader', 'test_dataloader'}
 TINY = 1 / 16
 ITERS = 12
 
-
-@pytest.fixture(autouse=True)
-def own_scope(monkeypatch):
-    """Configs leave their default scope behind; here it goes with the test."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+pytestmark = pytest.mark.usefixtures('own_mmengine')
 
 
 def by_name(path: Path) -> str:

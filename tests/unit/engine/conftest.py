@@ -1,10 +1,9 @@
-from collections import OrderedDict
-
 import pytest
-from mmengine.registry import DefaultScope
+
+from insta_colorization.checkpoints import register_reader
 
 
 @pytest.fixture(autouse=True)
-def own_scope(monkeypatch):
-    """A runner leaves its default scope behind; here it goes with the test."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+def _registered(own_mmengine):
+    """Each test begins as the commands that train do, and runners leave nothing behind."""
+    register_reader()

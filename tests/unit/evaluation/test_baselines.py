@@ -1,11 +1,9 @@
 import json
-from collections import OrderedDict
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from PIL import Image
 from scripts import load_script
 from skimage.color import lab2rgb, rgb2lab
@@ -130,9 +128,8 @@ class TestTool:
         return load_script('tools/test.py')
 
     @pytest.fixture
-    def measured(self, tool, tmp_path, monkeypatch):
+    def measured(self, tool, tmp_path, own_mmengine):
         """Runs the tool on photos and gives its status and what it wrote."""
-        monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
         (tmp_path / 'config.py').write_text(CONFIG.format(folder=str(tmp_path)))
         out = tmp_path / 'results.json'
 

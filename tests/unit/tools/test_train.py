@@ -1,13 +1,10 @@
 import importlib.util
-from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmengine.runner import CheckpointLoader
 from scripts import load_script
 
 from insta_colorization.models.backbones import lite
@@ -203,9 +200,8 @@ class TestTensorBoard:
 class TestLightEnvironment:
     """One without the extra `training`."""
 
+    @pytest.mark.usefixtures('own_mmengine')
     def test_pretrained_weights_that_are_missing_are_one_sentence(self, tool, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
-        monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
         monkeypatch.setattr(lite, 'PACKAGE', 'no_such_package')
 
         assert tool.main(['insta_full_lite_128x128', '--work-dir', str(tmp_path)]) == 1
