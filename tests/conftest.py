@@ -21,11 +21,15 @@ read_recipes_once()
 
 
 def pytest_collection_finish() -> None:
-    """Leaves what was imported out of later collections of garbage, of which MMEngine's datasets start many."""
-    gc.collect()
-    gc.freeze()
     # Networks are thousands of objects that refer to one another; by default each would start a collection or two.
     gc.set_threshold(50_000)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _frozen() -> None:
+    """Leaves what there is already out of collections of garbage, of which MMEngine's datasets start many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

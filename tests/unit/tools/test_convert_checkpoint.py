@@ -32,6 +32,12 @@ def published(weights, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope='module')
+def image_only(published, tmp_path_factory) -> Path:
+    """The full-image network's file alone in a folder."""
+    return Path(shutil.copy(published / 'latest_net_GComp.pth', tmp_path_factory.mktemp('image'))).parent
+
+
 def same(path: Path, weights: dict[str, Tensor]) -> bool:
     found = load_checkpoint(path).state_dict
     return found.keys() == weights.keys() and all(torch.equal(value, weights[name]) for name, value in found.items())
@@ -58,9 +64,9 @@ def test_three_files_to_mmagic_and_back(tool, published, weights, tmp_path):
     assert same(tmp_path / 'back', weights)
 
 
-def test_half(tool, published, weights, tmp_path):
-    assert run(tool, published, tmp_path / 'full.safetensors') == 0
-    assert run(tool, published, tmp_path / 'half.safetensors', '--half') == 0
+def test_half(tool, image_only, tmp_path):
+    assert run(tool, image_only, tmp_path / 'full.safetensors') == 0
+    assert run(tool, image_only, tmp_path / 'half.safetensors', '--half') == 0
     sizes = [(tmp_path / name).stat().st_size for name in ('half.safetensors', 'full.safetensors')]
     assert sizes[0] < 0.7 * sizes[1]
 
@@ -75,21 +81,21 @@ def test_mask_centre_is_kept_under_another_name(tool, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('to', ['ours', 'instacolorization'])
-def test_nothing_is_overwritten_unasked(tool, published, weights, tmp_path, capsys, to):
+def test_nothing_is_overwritten_unasked(tool, image_only, weights, tmp_path, capsys, to):
     target = tmp_path / 'a.pth' if to == 'ours' else tmp_path / 'a'
-    file = target if to == 'ours' else target / 'latest_net_GF.pth'
+    file = target if to == 'ours' else target / 'latest_net_GComp.pth'
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(b'precious')
-    assert run(tool, published, target, '--to', to) == 1
+    assert run(tool, image_only, target, '--to', to) == 1
     assert capsys.readouterr().err == f'error: {file} exists already; --overwrite replaces it\n'
     assert file.read_bytes() == b'precious'
-    assert run(tool, published, target, '--to', to, '--overwrite') == 0
-    assert same(target, weights)
+    assert run(tool, image_only, target, '--to', to, '--overwrite') == 0
+    assert same(target, {name: value for name, value in weights.items() if name.startswith('image_net.')})
 
 
 @pytest.mark.parametrize('case', ['missing', 'no suffix', 'folder in the way', 'incomplete'])
-def test_errors_are_one_sentence(tool, published, tmp_path, capsys, case):
-    source, target = published, tmp_path / 'a.pth'
+def test_errors_are_one_sentence(tool, published, image_only, tmp_path, capsys, case):
+    source, target = image_only, tmp_path / 'a.pth'
     match case:
         case 'missing':
             source, message = tmp_path / 'nowhere.pth', 'nowhere.pth does not exist'
@@ -111,8 +117,8 @@ def test_errors_are_one_sentence(tool, published, tmp_path, capsys, case):
     assert 'Traceback' in capsys.readouterr().err
 
 
-def test_an_unknown_layout(tool, published, tmp_path, capsys):
-    assert run(tool, published, tmp_path / 'b.pth', '--to', 'caffe') == 1
+def test_an_unknown_layout(tool, image_only, tmp_path, capsys):
+    assert run(tool, image_only, tmp_path / 'b.pth', '--to', 'caffe') == 1
     assert capsys.readouterr().err == (
         "error: the layout to write must be one of instacolorization, mmagic, ours, but got 'caffe'\n"
     )

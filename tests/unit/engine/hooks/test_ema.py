@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from mmengine_state import isolate_mmengine
 from small_runs import PHOTOS, RECALIBRATED, SMALL, Photos, make_runner, saved
 from torch import nn
 
@@ -40,16 +44,22 @@ def assert_measured(state: dict) -> None:
 
 
 class TestRecalibratedEMA:
-    def test_saved_statistics_are_those_of_the_averaged_weights(self, tmp_path):
-        runner = make_runner(tmp_path)
-        runner.train()
-        averaged = runner.hooks[[type(hook).__name__ for hook in runner.hooks].index('RecalibratedEMAHook')].ema_model
+    @pytest.fixture(scope='class')
+    def trained(self, tmp_path_factory) -> Runner:
+        with pytest.MonkeyPatch.context() as patch:
+            isolate_mmengine(patch)
+            runner = make_runner(tmp_path_factory.mktemp('trained'))
+            runner.train()
+        return runner
 
-        checkpoint = saved(tmp_path, 3)
+    def test_saved_statistics_are_those_of_the_averaged_weights(self, trained):
+        averaged = trained.hooks[[type(hook).__name__ for hook in trained.hooks].index('RecalibratedEMAHook')].ema_model
+
+        checkpoint = saved(Path(trained.work_dir), 3)
 
         for name, value in averaged.module.named_parameters():
             assert torch.equal(checkpoint['state_dict'][name], value), name
-            assert torch.equal(checkpoint['ema_state_dict'][f'module.{name}'], runner.model.get_parameter(name)), name
+            assert torch.equal(checkpoint['ema_state_dict'][f'module.{name}'], trained.model.get_parameter(name)), name
         assert_measured(checkpoint['state_dict'])
 
     @pytest.mark.slow
@@ -103,12 +113,9 @@ class TestRecalibratedEMA:
             if 'running' not in key and 'num_batches' not in key:
                 assert torch.equal(value, ours['state_dict'][key]), key
 
-    def test_the_models_own_statistics_stay(self, tmp_path):
-        runner = make_runner(tmp_path)
-        runner.train()
-
-        raw = saved(tmp_path, 3)['ema_state_dict']
-        for name, value in runner.model.named_buffers():
+    def test_the_models_own_statistics_stay(self, trained):
+        raw = saved(Path(trained.work_dir), 3)['ema_state_dict']
+        for name, value in trained.model.named_buffers():
             if 'running' in name:
                 assert torch.equal(raw[f'module.{name}'], value), name
 
