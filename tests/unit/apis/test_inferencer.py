@@ -216,7 +216,7 @@ class TestInputs:
                 pass
 
         with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Quiet) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             address = f'http://127.0.0.1:{server.server_port}'
             (picture,) = plain(f'{address}/a.png')['visualization']
             with pytest.raises(ImageReadError, match=r'cannot read http.*/none\.png: .*'):

@@ -642,7 +642,7 @@ def test_confused_files(files, folder):
         load_checkpoint(folder)
 
 
-def test_networks_of_different_widths(folder, tmp_path):
+def test_networks_of_different_widths(folder):
     torch.save(fake(recorded('insta_G', 8), 1), folder / 'latest_net_GComp.pth')
     with pytest.raises(CheckpointError, match=r'different widths: image_net 0\.125, instance_net 0\.0625'):
         load_checkpoint(folder)

@@ -22,6 +22,12 @@ def system(lively, rows: str | list[str] = ROWS, inner_channels: int = 5, seed: 
     return model
 
 
+@pytest.fixture(scope='module')
+def whole(lively) -> InstColorizer:
+    """No test may change it."""
+    return system(lively)
+
+
 def batch() -> dict:
     generator = torch.Generator().manual_seed(0)
     lightness, crops = (torch.rand(count, 1, 64, 64, generator=generator) - 0.5 for count in (2, 3))
@@ -74,9 +80,8 @@ def test_a_checkpoint_of_the_other_backbone_is_refused(mine, other, words):
 @pytest.mark.slow
 @pytest.mark.parametrize('half', [False, True])
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_the_whole_system_there_and_back(lively, tmp_path, suffix, half):
-    model = system(lively)
-    (path,) = save_checkpoint(model.state_dict(), tmp_path / f'lite{suffix}', half=half)
+def test_the_whole_system_there_and_back(whole, tmp_path, suffix, half):
+    (path,) = save_checkpoint(whole.state_dict(), tmp_path / f'lite{suffix}', half=half)
 
     checkpoint = load_checkpoint(path)
     # A config of another stage: which rows fuse, and how wide their nets are, is told by the entries.
@@ -86,17 +91,16 @@ def test_the_whole_system_there_and_back(lively, tmp_path, suffix, half):
     assert checkpoint.summary == 'image_net, instance_net, fusion_net, width 0.125, inner channels 5, fused enc16 up8'
     assert read.fusion_net.fused_rows == tuple(ROWS)
     with torch.no_grad():
-        torch.testing.assert_close(read(**batch()), model(**batch()), atol=2e-2 if half else 0, rtol=0)
+        torch.testing.assert_close(read(**batch()), whole(**batch()), atol=2e-2 if half else 0, rtol=0)
 
 
-def test_a_file_holds_the_encoder_once(lively, tmp_path):
-    model = system(lively)
-    (path,) = save_checkpoint(model.state_dict(), tmp_path / 'lite.safetensors', half=True)
+def test_a_file_holds_the_encoder_once(whole, tmp_path):
+    (path,) = save_checkpoint(whole.state_dict(), tmp_path / 'lite.safetensors', half=True)
 
     with safe_open(path, framework='pt') as file:
         encoders = [name for name in file.keys() if '.encoder.' in name]  # noqa: SIM118
     assert {name.split('.')[0] for name in encoders} == {'image_net'}
-    assert load_checkpoint(path).state_dict.keys() == model.state_dict().keys()
+    assert load_checkpoint(path).state_dict.keys() == whole.state_dict().keys()
 
 
 def test_a_file_of_stage_2_is_not_taken_for_one_of_stage_3(lively, tmp_path):
@@ -106,7 +110,8 @@ def test_a_file_of_stage_2_is_not_taken_for_one_of_stage_3(lively, tmp_path):
     (path,) = save_checkpoint(model.state_dict(), tmp_path / 'lite.safetensors')
 
     assert load_checkpoint(path).networks == ('image_net', 'instance_net')
-    third = system(lively, seed=2)
+    fusion = {'type': 'FusionNetwork', 'backbone': LITE, 'fused': ROWS}
+    third = InstColorizer(LITE, LITE, fusion, trainable=())
     third.load_state_dict(load_checkpoint(path).state_dict)
     assert torch.equal(third.fusion_net.bottleneck.weight, model.image_net.bottleneck.weight)
 
@@ -129,9 +134,9 @@ def test_where_all_rows_have_fusions_the_config_says_which_run(lively, tmp_path)
     ],
 )
 @pytest.mark.slow
-def test_another_fusion_is_refused(lively, change, words):
+def test_another_fusion_is_refused(lively, whole, change, words):
     with pytest.raises(CheckpointError, match=words):
-        system(lively, **change).load_state_dict(system(lively).state_dict())
+        system(lively, **change).load_state_dict(whole.state_dict())
 
 
 @pytest.mark.parametrize(
