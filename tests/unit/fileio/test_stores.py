@@ -144,7 +144,7 @@ class TestReading:
 
         monkeypatch.setenv('no_proxy', '127.0.0.1')
         with ThreadingHTTPServer(('127.0.0.1', 0), Answers) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             address = f'http://127.0.0.1:{server.server_port}'
             try:
                 assert StoredFile(f'{address}/a.jpg').read() == b'photo'
