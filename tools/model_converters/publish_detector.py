@@ -56,7 +56,8 @@ def publish(args: argparse.Namespace) -> None:
         quality.bias.sub_(torch.logit(torch.tensor(args.centre))).mul_(args.sharpness)
     entries = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     said = {'encoder': model.encoder.sha256, 'rows': json.dumps([*model.encoder.feature_info]), 'side': str(args.side)}
-    said |= {} if cfg.model.get('above') is None else {'above': cfg.model.above}
+    if (above := cfg.model.get('above')) is not None:
+        said['above'] = above
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(save(entries, metadata={'config': Path(cfg.filename).stem, **said}), args.out)
     print(f'{args.out}: {args.out.stat().st_size / 2**20:.2f} MiB, sha256 {sha256(args.out)}')

@@ -132,7 +132,10 @@ class TunedEncoder(nn.Module):
 def encoder_for(
     weights: str | Path, rows: Sequence[str], above: str | None = None, cache: str | Path | None = None
 ) -> FrozenEncoder | TunedEncoder:
-    """The one that stays as it is, or where `above` names a feature, the one that learns from there on."""
+    """The encoder that stays as it is or, where `above` names a feature, the one that learns from there on.
+
+    Arguments and errors are those of `FrozenEncoder` and `TunedEncoder`.
+    """
     return FrozenEncoder(weights, rows, cache) if above is None else TunedEncoder(weights, rows, above, cache)
 
 

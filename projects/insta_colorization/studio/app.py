@@ -152,13 +152,13 @@ class Api:
     ) -> Response:
         """Colours a photo with an edit; responds with a PNG of the preview's size, or of its own with `size=full`.
 
-        Of a session's requests for a photo only the newest counts: an older one that is still waiting, or arrives
-        late, gets 409.
+        Of the requests of one `session` for a photo only the newest counts: an older one that is still waiting, or
+        arrives late, gets 409.
         """
         photo, edit = self._photo(number), await _json_of(request)
         if size not in ('preview', 'full'):
             raise HTTPException(422, f'size must be preview or full, but got {size!r}')
-        own = photo.session(session)
+        own = photo.client(session)
         if sequence:
             if sequence <= own.sequence:
                 raise HTTPException(409, 'a newer request has come before this one')
@@ -182,7 +182,7 @@ class Api:
     async def result(self, number: str, format: str = 'png', session: str = '') -> Response:
         """The photo as the newest edit coloured it, at its own size, with its depth and metadata."""
         photo = self._photo(number)
-        return await self._result(photo, photo.session(session).edit, format)
+        return await self._result(photo, photo.client(session).edit, format)
 
     async def result_of(self, number: str, request: Request, format: str = 'png') -> Response:
         """The photo as an edit colours it, at its own size, with its depth and metadata."""
@@ -408,7 +408,8 @@ async def _json_of(request: Request) -> dict[str, Any]:
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data, parse_constant=_no_number)
-        json.dumps(content, ensure_ascii=False).encode()  # refuses half a character, which no answer could repeat
+        if b'\\u' in data:  # an escape may be half a character, which no answer could repeat
+            json.dumps(content, ensure_ascii=False).encode()
     except (RecursionError, ValueError) as error:
         raise HTTPException(422, f'the request is not JSON: {str(error)[:200]}') from None
     if not isinstance(content, dict):

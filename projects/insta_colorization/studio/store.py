@@ -14,11 +14,11 @@ from insta_colorization.fileio.files import disk_is_full
 from insta_colorization.utils.errors import printable
 
 _LONGEST_NAME = 100
-_MOST_SESSIONS = 32
+_MOST_CLIENTS = 32
 
 
 @dataclass
-class Session:
+class Client:
     """A page, or a program, that works on a photo.
 
     Attributes:
@@ -40,7 +40,7 @@ class Kept:
         bytes: the size of the file.
         used: when it was last used, in seconds of the store's clock.
         about: what `Engine.open` returned.
-        sessions: {name: session}, the most recent ones, oldest first.
+        clients: {name: client}, the most recent ones, oldest first.
     """
 
     path: Path
@@ -48,14 +48,14 @@ class Kept:
     bytes: int
     used: float
     about: dict[str, Any] = field(default_factory=dict)
-    sessions: dict[str, Session] = field(default_factory=dict)
+    clients: dict[str, Client] = field(default_factory=dict)
 
-    def session(self, name: str) -> Session:
-        """Returns the session with a name, new or existing; if there are too many, the least recent one is dropped."""
-        self.sessions[name] = self.sessions.pop(name) if name in self.sessions else Session()
-        while len(self.sessions) > _MOST_SESSIONS:
-            del self.sessions[next(iter(self.sessions))]
-        return self.sessions[name]
+    def client(self, name: str) -> Client:
+        """The client of a name, which becomes the most recent one; the oldest ones over the limit are dropped."""
+        self.clients[name] = self.clients.pop(name, Client())
+        while len(self.clients) > _MOST_CLIENTS:
+            del self.clients[next(iter(self.clients))]
+        return self.clients[name]
 
 
 class FullError(Exception):

@@ -208,6 +208,17 @@ def test_without_ray_one_sentence_has_the_command(tmp_path, monkeypatch):
         colorize_archive(tmp_path / 'photos', tmp_path / 'out')
 
 
+def test_a_cluster_elsewhere_that_does_not_answer_may_want_a_token(photos, tmp_path, monkeypatch):
+    class Ray:
+        def init(self, address, **settings):
+            raise ConnectionError('ray client connection timeout')
+
+    monkeypatch.setattr(archive, '_ray', Ray)
+
+    with pytest.raises(OSError, match=r'no Ray cluster at ray://far:1, or it wants a token .*: ray client'):
+        colorize_archive(tmp_path / 'photos', tmp_path / 'out', options=ArchiveOptions(address='ray://far:1'))
+
+
 @pytest.mark.parametrize(('photos', 'batch', 'size'), [(5, 1, 16), (5000, 3, 18), (200_000, 8, 200), (10**8, 1, 4096)])
 def test_chunks_are_whole_batches(photos, batch, size):
     assert chunk_size(photos, batch) == size

@@ -878,7 +878,7 @@ def test_sessions_without_end_take_no_memory_without_end(studio, photo):
     for number in range(40):
         assert colorize(studio, photo, {'strength': 0}, session=f'tab {number}', sequence=1).status_code == 200
 
-    assert len(kept.sessions) <= 32
+    assert len(kept.clients) <= 32
     assert colorize(studio, photo, session='tab 39', sequence=1).status_code == 409
 
 

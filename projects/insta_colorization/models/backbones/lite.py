@@ -145,11 +145,14 @@ class EfficientNetLite(BaseModule):
 
     Raises:
         ImportError: the package with the weights is not installed.
-        ValueError: it holds another file than the known one, or nothing follows `above`.
+        ValueError: it holds another file than the known one, nothing follows `above`, or both are given: the weights
+            are those of the whole encoder.
     """
 
     def __init__(self, pretrained: bool = False, above: str | None = None, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
+        if pretrained and above is not None:
+            raise ValueError(f'the pretrained weights are those of the whole encoder, not of what is above {above!r}')
         first, channels = 0, STEM_CHANNELS
         self.stem: NormedConvs | None = None
         if above is None:

@@ -358,11 +358,11 @@ async function loadEdits(file) {
 
 async function removeCurrent() {
   const photo = current;
+  if (!photos.includes(photo)) return; // the second one of a double click
+  photos.splice(photos.indexOf(photo), 1);
   photo.abort?.abort();
   clearTimeout(photo.timer);
   await working(() => api.remove(photo.id));
-  if (!photos.includes(photo)) return; // a double click removes it once
-  photos.splice(photos.indexOf(photo), 1);
   URL.revokeObjectURL(photo.thumbnail);
   if (photo === current) await choose(photos[0] ?? null);
   else drawAlbum();

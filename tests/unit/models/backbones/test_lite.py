@@ -77,6 +77,10 @@ class TestEncoder:
         with pytest.raises(ValueError, match="above must be one of enc2, enc4, enc8, enc16, but got 'enc32'"):
             EfficientNetLite(above='enc32')
 
+    def test_pretrained_weights_are_those_of_the_whole_encoder(self):
+        with pytest.raises(ValueError, match="are those of the whole encoder, not of what is above 'enc8'"):
+            EfficientNetLite(pretrained=True, above='enc8')
+
     def test_batch_norms_never_train(self):
         norms = [module for module in EfficientNetLite().train().modules() if isinstance(module, nn.BatchNorm2d)]
 
