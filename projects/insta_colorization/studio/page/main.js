@@ -358,7 +358,7 @@ async function loadEdits(file) {
 
 async function removeCurrent() {
   const photo = current;
-  if (!photos.includes(photo)) return; // the second one of a double click
+  if (!photos.includes(photo)) return; // it is being removed
   photos.splice(photos.indexOf(photo), 1);
   photo.abort?.abort();
   clearTimeout(photo.timer);
@@ -474,7 +474,8 @@ const clicks = {
   'clear-points': () => step((edit) => (edit.points = [])),
   'show-variants': showVariants,
   'save-edits': saveEdits,
-  remove: removeCurrent,
+  // The second click of two would take the next photo along, once the first one is gone.
+  remove: (event) => event.detail < 2 && removeCurrent(),
   folder: openFolder,
   close: () => element('listing').close(),
 };
