@@ -11,7 +11,7 @@ import argparse
 import heapq
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class Times:
     """What a run measured.
 
     Attributes:
-        stages: seconds of each of `STAGES` a photo, in one thread.
+        stages: processor seconds of each of `STAGES` a photo, in one thread.
+        cpu: processor seconds a photo, of all threads.
         planning: seconds of the plan a photo, on one machine whatever their number.
         start: seconds until a worker begins.
         cpus: processors of a worker.
@@ -34,6 +35,7 @@ class Times:
     """
 
     stages: dict[str, float]
+    cpu: float
     planning: float
     start: float
     cpus: float
@@ -41,8 +43,8 @@ class Times:
 
     @property
     def photo(self) -> float:
-        """Seconds of a worker a photo: networks wait for nobody, and all stages share the worker's processors."""
-        return max(self._networks, sum(self.stages.values()) / max(1.0, self.cpus))
+        """Seconds of a worker a photo: networks wait for nobody, and all threads share the worker's processors."""
+        return max(self._networks, self.cpu / max(1.0, self.cpus))
 
     @property
     def slowest(self) -> str:
@@ -66,7 +68,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     from insta_colorization.fileio.entries import read_json
 
     found = read_json(path, 'summary')
-    numbers = ('photos', 'done', 'planning', 'first', 'duration', 'chunk', 'workers', 'cpus', 'gpus')
+    numbers = ('photos', 'done', 'planning', 'first', 'duration', 'cpu', 'chunk', 'workers', 'cpus', 'gpus')
     known = isinstance(found, dict) and isinstance(found.get('stages'), dict)
     missing = [] if not known else [name for name in numbers if not isinstance(found.get(name), int | float)]
     if not known or missing or not all(isinstance(found['stages'].get(stage), int | float) for stage in STAGES):
@@ -79,10 +81,11 @@ def read_summary(path: Path) -> dict[str, Any]:
 def times_of(summary: dict[str, Any]) -> Times:
     """The times of a photo in a run."""
     stages = {stage: float(summary['stages'][stage]) for stage in STAGES}
-    times = Times(stages, summary['planning'] / summary['photos'], 0.0, summary['cpus'], summary['gpus'])
+    planning = summary['planning'] / summary['photos']
+    times = Times(stages, summary['cpu'], planning, 0.0, summary['cpus'], summary['gpus'])
     # The first chunk to be done also waited for its worker.
     start = max(0.0, summary['first'] - times.photo * min(summary['chunk'], summary['done']))
-    return Times(stages, times.planning, start, summary['cpus'], summary['gpus'])
+    return replace(times, start=start)
 
 
 def duration(times: Times, photos: int, workers: int, chunk: int, store: float = math.inf) -> float:

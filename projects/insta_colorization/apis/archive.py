@@ -73,7 +73,8 @@ class Report:
         done: how many were coloured.
         skipped: how many had a result already.
         failed: those without a result.
-        seconds: what each of `STAGES` took, added up over photos and threads.
+        seconds: processor time of each of `STAGES`, of the threads that ran it, added up over photos.
+        cpu: processor time of all that, with what lies between the stages and what the networks' other threads took.
         stop: why no photo can be coloured at all, as when a disk is full.
     """
 
@@ -81,12 +82,14 @@ class Report:
     skipped: int = 0
     failed: list[Refused] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    cpu: float = 0.0
     stop: str | None = None
 
     def add(self, other: 'Report') -> None:
         """Counts what another one has as well, all but its failures."""
         self.done += other.done
         self.skipped += other.skipped
+        self.cpu += other.cpu
         for stage, seconds in other.seconds.items():
             self.seconds[stage] += seconds
 
@@ -118,7 +121,7 @@ class Colorist:
             return _as_row(Report(stop=self._problem))
         ray = _ray()
         photos, again = ray.get(self._clerk.begin.remote(index))
-        report = Report()
+        report, begin = Report(), time.process_time()
         # Where a worker died, photos go one by one, so that the one that kills is found.
         for group in ([photo] for photo in photos) if again else [photos]:
             if again and ray.get(self._clerk.deaths.remote(group[0].number)) >= _MOST_DEATHS:
@@ -134,6 +137,7 @@ class Colorist:
             if again:
                 self._clerk.survived.remote(group[0].number)
         self._clerk.end.remote(index)
+        report.cpu = time.process_time() - begin
         return _as_row(report)
 
 
@@ -225,7 +229,7 @@ class _Watch:
 
     @contextmanager
     def _watched(self, stage: str, jobs: Sequence[Job]) -> Iterator[None]:
-        begin = time.perf_counter()
+        begin = time.thread_time()  # by the clock, a stage would also wait for those beside it
         try:
             yield
         except Exception as error:
@@ -233,7 +237,7 @@ class _Watch:
             raise
         finally:
             with self._lock:
-                self._seconds[stage] += time.perf_counter() - begin
+                self._seconds[stage] += time.thread_time() - begin
 
     def _publish(self, job: Job) -> None:
         """Moves a photo and what belongs to it to the target; the photo itself comes last, see `ResultWriter`."""
@@ -300,7 +304,8 @@ class Summary:
         planning: seconds in which the photos were listed and their results named.
         first: seconds from then to the first chunk that was done, which workers start in.
         duration: seconds from the end of the planning to the last chunk.
-        stages: seconds of each of `STAGES` for a photo that was coloured, in one thread.
+        stages: processor seconds of each of `STAGES` for a photo that was coloured, in one thread.
+        cpu: processor seconds of a worker for such a photo, all its threads together.
         chunk: photos that a worker took at a time.
         workers: how many there were at most.
         cpus: processors of each.
@@ -316,6 +321,7 @@ class Summary:
     first: float
     duration: float
     stages: Mapping[str, float]
+    cpu: float
     chunk: int
     workers: int
     cpus: float
@@ -411,6 +417,7 @@ def _run(origin: Folder, work: Work, suffix: str, manifest: str | None, options:
         first=first,
         duration=time.monotonic() - begin,
         stages=stages,
+        cpu=counted.cpu / max(1, counted.done),
         chunk=size,
         workers=workers,
         cpus=options.cpus,

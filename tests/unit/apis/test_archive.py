@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,20 @@ def test_results_and_records_are_published_whole(predictor, photos, tmp_path, pl
     assert record['photo'] == photos[0].source
     assert record['source']['size'] == Path(photos[0].source).stat().st_size
     assert list(tmp_path.glob('out/.*')) == []
+
+
+def test_what_a_stage_waits_for_is_not_its_time(predictor, photos, tmp_path, monkeypatch):
+    color = predictor.color
+
+    def late(samples):
+        time.sleep(0.2)
+        return color(samples)
+
+    monkeypatch.setattr(predictor, 'color', late)
+    begin = time.perf_counter()
+    report = colour(predictor, photos[:1], Folder.at(tmp_path / 'out'))
+
+    assert 0 < report.seconds['colour'] < time.perf_counter() - begin - 0.2
 
 
 def test_pixels_and_metadata_are_those_of_a_folder(predictor, photos, tmp_path):

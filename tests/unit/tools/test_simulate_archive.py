@@ -11,6 +11,7 @@ SUMMARY = {
     'first': 21.0,
     'duration': 60.0,
     'stages': {'read': 0.1, 'detect': 0.3, 'colour': 0.5, 'write': 0.1},
+    'cpu': 1.0,
     'chunk': 16,
     'workers': 2,
     'cpus': 1.0,
@@ -37,11 +38,11 @@ def test_times_of_a_run(simulate):
 
 
 def test_networks_on_a_gpu_wait_for_nobody(simulate):
-    times = simulate.times_of(SUMMARY | {'cpus': 4.0, 'gpus': 1.0})
+    times = simulate.times_of(SUMMARY | {'cpu': 1.2, 'cpus': 4.0, 'gpus': 1.0})
     slow = {'read': 0.1, 'detect': 0.1, 'colour': 0.1, 'write': 4.0}
 
     assert times.photo == pytest.approx(0.8)
-    assert simulate.times_of(SUMMARY | {'cpus': 4.0, 'stages': slow}).slowest == 'write'
+    assert simulate.times_of(SUMMARY | {'cpu': 5.0, 'cpus': 4.0, 'stages': slow}).slowest == 'write'
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,7 @@ def test_a_check_tells_the_error(simulate, tmp_path, capsys):
     ('changes', 'message'),
     [
         ({'done': 0}, 'has no times: 0 of its 110 photos were coloured'),
+        ({'cpu': None}, 'is no summary of an archive: it lacks cpu'),
         ({'first': None}, 'is no summary of an archive: it lacks first'),
         ({'stages': {}}, 'is no summary of an archive: it lacks stages'),
         ({'cpus': 16.0}, 'a worker takes 16 CPU and 0 GPU, but a machine has fewer'),
