@@ -3,14 +3,12 @@
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-COOKIE = 'studio_token'
 _LOOPBACK = ('localhost', '127.0.0.1', '::1')
 _HEADERS = {
     # Scripts, styles and requests from our own host only; pictures are shown from `blob:` URLs.
@@ -114,7 +112,7 @@ class Guard:
             await _refuse(send, *refusal)
         elif self.rules.token is not None and scope['path'] == '/' and 'token' in parse_qs(_query(scope)):
             # The page's URL carries the token only once; after that a cookie does.
-            cookie = f'{COOKIE}={self.rules.token}; HttpOnly; SameSite=Strict; Path=/'
+            cookie = f'{_cookie_of(headers["host"])}={self.rules.token}; HttpOnly; SameSite=Strict; Path=/'
             await _answer(send, 303, b'', {'location': '/', 'set-cookie': cookie})
         else:
             await self.app(scope, _Limited(receive, self.rules.max_bytes), _with_headers(send))
@@ -185,13 +183,20 @@ def _tokens(scope: Any, headers: dict[str, str]) -> Iterable[str]:
     kind, _, token = headers.get('authorization', '').partition(' ')
     if kind.lower() == 'bearer':
         yield token
-    cookies: SimpleCookie = SimpleCookie()
-    with suppress(CookieError):
-        cookies.load(headers.get('cookie', ''))
-    if COOKIE in cookies:
-        yield cookies[COOKIE].value
+    own = _cookie_of(headers.get('host', ''))
+    # Python's own parser drops all cookies after one that it does not like, such as one that holds JSON.
+    for cookie in headers.get('cookie', '').split(';'):
+        name, _, value = cookie.partition('=')
+        if name.strip() == own:
+            yield value.strip()
     if scope['path'] == '/':
         yield from parse_qs(_query(scope)).get('token', ())
+
+
+def _cookie_of(host: str) -> str:
+    """The name of the cookie with the token: browsers send a host's cookies to all of its ports."""
+    port = re.search(r':(\d+)$', host)
+    return f'studio_token_{port[1]}' if port else 'studio_token'
 
 
 def _same(given: str, token: str) -> bool:

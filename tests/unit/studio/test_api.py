@@ -727,10 +727,10 @@ def test_a_photo_whose_name_is_no_unicode_can_be_opened(make, tmp_path):
         ({}, 401),
         ({'authorization': 'Bearer wrong-token'}, 401),
         ({'authorization': 'Bearer right-tokenn'}, 401),
-        ({'cookie': 'studio_token=wrong-token'}, 401),
+        ({'cookie': 'studio_token_8000=wrong-token'}, 401),
         ({'authorization': 'Bearer \xe4'.encode('latin-1')}, 401),
         ({'authorization': 'Bearer right-token'}, 200),
-        ({'cookie': 'studio_token=right-token'}, 200),
+        ({'cookie': 'studio_token_8000=right-token'}, 200),
     ],
 )
 def test_tokens(make, headers, status):
@@ -747,7 +747,28 @@ def test_the_address_with_the_token_gives_a_cookie(make):
     assert answer.status_code == 303
     assert answer.headers['location'] == '/'
     assert all(word in answer.headers['set-cookie'] for word in ('HttpOnly', 'SameSite=Strict'))
-    assert studio.client.get('/?token=wrong-token1', cookies={'studio_token': ''}).status_code == 401
+    assert client_of(studio.app).get('/?token=wrong-token1').status_code == 401
+
+
+def test_two_studios_on_one_host_do_not_log_each_other_out(make):
+    app = make(Rules('127.0.0.1', 'right-token')).app
+    browser = TestClient(app, base_url='http://127.0.0.1:8000')
+    for port, token in ((8000, 'right-token'), (8001, 'other-token')):
+        other = create_app(Studio(None, None, Rules('127.0.0.1', token)))
+        answer = TestClient(other, base_url=f'http://127.0.0.1:{port}').get(f'/?token={token}', follow_redirects=False)
+        name, _, value = answer.headers['set-cookie'].partition(';')[0].partition('=')
+        browser.cookies.set(name, value)  # of the host: cookies know no ports
+
+    assert browser.get('/api/health').status_code == 200
+    assert browser.get('/api/health', headers={'host': '127.0.0.1:8001'}).status_code == 401
+
+
+def test_a_cookie_of_another_program_on_the_host_hides_no_token(make):
+    cookies = 'settings={"tab": 1}; studio_token_8000=right-token; x'
+
+    answer = make(Rules('127.0.0.1', 'right-token')).client.get('/api/health', headers={'cookie': cookies})
+
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
