@@ -182,7 +182,7 @@ class Api:
     async def result(self, number: str, format: str = 'png', session: str = '') -> Response:
         """The photo as the newest edit coloured it, at its own size, with its depth and metadata."""
         photo = self._photo(number)
-        return await self._result(photo, photo.client(session).edit, format)
+        return await self._result(photo, photo.edit_of(session), format)
 
     async def result_of(self, number: str, request: Request, format: str = 'png') -> Response:
         """The photo as an edit colours it, at its own size, with its depth and metadata."""

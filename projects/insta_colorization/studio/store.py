@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -56,6 +56,10 @@ class Kept:
         while len(self.clients) > _MOST_CLIENTS:
             del self.clients[next(iter(self.clients))]
         return self.clients[name]
+
+    def edit_of(self, name: str) -> Mapping[str, Any]:
+        """The last edit of a client; none of one that is unknown, which stays so."""
+        return self.clients[name].edit if name in self.clients else {}
 
 
 class FullError(Exception):

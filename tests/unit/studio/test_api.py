@@ -893,14 +893,25 @@ def test_old_photos_make_room_for_one_shots(make):
     assert files_in(studio.folder) == []
 
 
-def test_sessions_without_end_take_no_memory_without_end(studio, photo):
+def test_reading_makes_no_session(studio, photo):
+    colorize(studio, photo, {'strength': 0}, session='known')
+    before = dict(studio.store.get(photo['id']).clients)
+
+    for path in ('gray?session=x', 'map?session=x', 'result?session=x', 'result?session=known', 'result'):
+        studio.client.get(f'/api/photos/{photo["id"]}/{path}')
+
+    assert list(studio.store.get(photo['id']).clients.items()) == list(before.items())
+
+
+def test_sessions_without_end_take_no_memory_without_end(studio, photo, monkeypatch):
+    monkeypatch.setattr(store_module, '_MOST_CLIENTS', 3)
     kept = studio.store.get(photo['id'])
 
-    for number in range(40):
+    for number in range(5):
         assert colorize(studio, photo, {'strength': 0}, session=f'tab {number}', sequence=1).status_code == 200
 
-    assert len(kept.clients) <= 32
-    assert colorize(studio, photo, session='tab 39', sequence=1).status_code == 409
+    assert len(kept.clients) <= 3
+    assert colorize(studio, photo, session='tab 4', sequence=1).status_code == 409
 
 
 def test_a_picture_that_a_format_cannot_hold_is_told(engine, monkeypatch):
