@@ -71,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
         masks = {} if args.hints is args.caption is args.captions is None else {'masks': True}
         built['detector'] = {'type': 'CachedDetector', 'path': boxes, **masks}
     hints = None if args.hints is None else HintFile(args.hints)
-    maps = BackgroundMaps() if args.no_segmenter else None if args.map is None else MapFiles(args.map)
+    maps = BackgroundMaps() if args.no_segmenter else None if args.map is None else MapFiles(args.map, args.max_pixels)
     captions = args.caption if args.captions is None else CaptionFile(args.captions)
     edits = None if args.edits is None else EditFile(args.edits)
     if args.cfg_options and args.config is None:
         raise UsageError(f'--cfg-options needs the config that it changes, but got {", ".join(args.cfg_options)} alone')
     config = load_config(args.config, args.cfg_options) if args.cfg_options else args.config
     predictor = Predictor(config, args.checkpoint, **built)
-    jobs = plan(args.img, args.out_dir, args.recursive, args.suffix, args.pages)
+    jobs = plan(args.img, args.out_dir, args.recursive, args.suffix, args.pages, args.max_pixels)
     with progress_bar() as tell:
         outcomes = color_album(
             predictor, jobs, results, colour, pace, 'collect', tell, False, hints, maps, captions, edits

@@ -94,7 +94,9 @@ class ColorizationInferencer(BaseInferencer):
     def _inputs_to_list(self, inputs: Inputs, **where: Any) -> list[Job]:  # type: ignore[override]
         """The jobs for one input or a list of inputs; `where` are further arguments of `plan`."""
         items: list[Any] = list(inputs) if _is_several(inputs) else [inputs]
-        return items if items and all(isinstance(item, Job) for item in items) else plan(items, **where)
+        if items and all(isinstance(item, Job) for item in items):
+            return items
+        return plan(items, **where, max_pixels=self.predictor.input.max_pixels)
 
     def preprocess(self, inputs: Inputs, batch_size: int = 1) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """Yields collated batches of the photos named by paths, folders, patterns, URLs and arrays, for `forward`."""
@@ -174,7 +176,7 @@ class ColorizationInferencer(BaseInferencer):
             raise ValueError(f'caption {caption!r} and the file of captions {captions} exclude each other')
         wishes = None if hints is None else HintFile(hints)
         texts = caption if captions is None else CaptionFile(captions)
-        classes = None if maps is None else MapFiles(maps)
+        classes = None if maps is None else MapFiles(maps, self.predictor.input.max_pixels)
         with progress_bar(self.show_progress and on_progress is None) as bar:
             tell = on_progress or bar
             outcomes = color_album(

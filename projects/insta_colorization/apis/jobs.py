@@ -99,6 +99,7 @@ def plan(
     recursive: bool = False,
     suffix: str = ResultOptions.suffix,
     pages: str = ResultOptions.pages,
+    max_pixels: int = InputOptions.max_pixels,
 ) -> list[Job]:
     """Lists the photos behind the inputs, folders in numeric order, and gives each result its own name.
 
@@ -111,6 +112,7 @@ def plan(
         recursive: whether to search sub-folders; the results mirror them.
         suffix: the format of the results; 'same' keeps each photo's own if it can be written, and else is '.png'.
         pages: which pages of files to colour: 'first', 'all' or a number from 1; of URLs always the first.
+        max_pixels: how many pixels a file may have, see `read_photo`; one that has more counts as one page.
 
     Returns:
         One job per photo; a file that is given twice is coloured once. Results are named `<stem><suffix>`; photos that
@@ -128,7 +130,7 @@ def plan(
         for photo in _find(item, index, recursive, results):
             key = os.path.abspath(photo.name) if isinstance(photo.source, Path) else photo.name
             found.setdefault(key, photo)
-    photos = [page for photo in found.values() for page in _pages_of(photo, pages)]
+    photos = [page for photo in found.values() for page in _pages_of(photo, pages, max_pixels)]
     if results is None:
         return [Job(photo.source, None, photo.name) for photo in photos]
     targets = [results / name for name in _distinct([photo.relative for photo in photos], suffix)]
@@ -136,11 +138,11 @@ def plan(
     return [Job(photo.source, target, photo.name) for photo, target in zip(photos, targets, strict=True)]
 
 
-def _pages_of(photo: _Found, pages: str) -> list[_Found]:
+def _pages_of(photo: _Found, pages: str, max_pixels: int) -> list[_Found]:
     """The pages of a photo to colour, each as a photo; the file itself if it has only one."""
     if pages == ResultOptions.pages or not isinstance(photo.source, Path):
         return [photo]
-    count = count_pages(photo.source) if pages == 'all' else 0
+    count = count_pages(photo.source, max_pixels) if pages == 'all' else 0
     if count == 1:
         return [photo]
     name = photo.relative

@@ -125,13 +125,15 @@ class MapFiles:
 
     Args:
         path: the file or folder.
+        max_pixels: how many pixels a map may have.
 
     Raises:
         FileNotFoundError: there is neither.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> None:
         self.path = Path(path)
+        self._max_pixels = max_pixels
         self._files: dict[str, Path] | None = None
         if self.path.is_dir():
             found = sorted(file for file in self.path.iterdir() if file.suffix.lower() == '.png')
@@ -169,7 +171,7 @@ class MapFiles:
         file = self.path if self._files is None else self._find(photo)
         if file is None:
             raise ValueError(f'{photo} has no map in {self.path}')
-        return resize_map(read_map(file), size)
+        return resize_map(read_map(file, max_pixels=self._max_pixels), size)
 
     def _find(self, photo: str) -> Path | None:
         assert self._files is not None

@@ -185,11 +185,11 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page:
     return decode_photo(data, path, max_pixels, page)
 
 
-def count_pages(path: Path) -> int:
-    """How many pages, or frames, a file has; 1 for what cannot be read."""
+def count_pages(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """How many pages, or frames, a file has; 1 for what `read_photo` cannot read."""
     try:
         with open_regular(path) as file:
-            return pages_in(file.read())
+            return pages_in(file.read(), max_pixels)
     except OSError:
         return 1
 

@@ -29,6 +29,7 @@ from insta_colorization.imaging.photo import ImageReadError, encode_photo, read_
 from insta_colorization.structures import ColorizationSample, Instances
 from insta_colorization.utils.configs import DEFAULT_WEIGHTS
 from insta_colorization.utils.device import resolve_device
+from insta_colorization.utils.options import InputOptions
 
 BOXES = [[4.0, 2.0, 30.0, 40.0], [20.0, 10.0, 60.0, 44.0]]
 
@@ -747,6 +748,21 @@ class TestFiles:
         for record, page in zip(records, pages, strict=True):
             expected = pixel_lightness(np.dstack([np.asarray(page)] * 3))
             assert abs(pixel_lightness(read_photo(record['output']).pixels) - expected).mean() < 0.3
+
+    def test_the_limit_of_pixels_holds_for_pages_and_maps_too(self, plain, tmp_path, monkeypatch):
+        page = Image.fromarray(textured(6, 8))
+        page.save(tmp_path / 'scan.tif', save_all=True, append_images=[page])
+        (tmp_path / 'map.png').touch()
+        limits = []
+        monkeypatch.setattr(plain.predictor, 'input', InputOptions(max_pixels=47))
+        monkeypatch.setattr('insta_colorization.apis.inferencer.MapFiles', lambda _, most: limits.append(most))
+
+        results = plain(tmp_path / 'scan.tif', pages='all', maps=tmp_path / 'map.png', on_error='collect')
+
+        (record,) = results['predictions']
+        assert record['photo'] == str(tmp_path / 'scan.tif')
+        assert record['reason'].endswith('8 x 6 pixels, more than max_pixels 47 allows')
+        assert limits == [47]
 
     def test_beside_the_result_on_request(self, fused, tmp_path):
         fused(textured(), out_dir=tmp_path, show_instances=True, show_fusion=['3', 'up8'], save_json=True)

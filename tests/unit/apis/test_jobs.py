@@ -167,6 +167,12 @@ class TestPages:
         with pytest.raises(ImageReadError, match=r'one\.tif: it has no page 2, but 1'):
             load(jobs[1].source)
 
+    def test_are_counted_up_to_the_limit_of_pixels_that_holds_for_reading(self, scans):
+        allowed, refused = (plan([scans / 'three.tif'], pages='all', max_pixels=most) for most in (48, 47))
+
+        assert len(allowed) == 3
+        assert names_of(refused) == ['three.tif']
+
     def test_a_page_never_replaces_its_file(self, scans):
         (scans / 'three_page2.tif').hardlink_to(scans / 'three.tif')
 

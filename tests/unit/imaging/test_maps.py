@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from insta_colorization.imaging.decoders import ImageReadError
 from insta_colorization.imaging.maps import BackgroundMaps, MapFiles, encode_map, read_map, write_map
 from insta_colorization.structures import CLASS_COLOURS
 
@@ -129,6 +130,13 @@ class TestMapFiles:
     def test_there_is_none(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r'there is no map .*no\.png'):
             MapFiles(tmp_path / 'no.png')
+
+    def test_limit_of_pixels(self, tmp_path, ids):
+        write_map(ids, tmp_path / 'a.png')
+
+        np.testing.assert_array_equal(MapFiles(tmp_path / 'a.png', ids.size).of('a.jpg', ids.shape), ids)
+        with pytest.raises(ImageReadError, match=rf'a\.png: .* more than max_pixels {ids.size - 1} allows'):
+            MapFiles(tmp_path / 'a.png', ids.size - 1).of('a.jpg', ids.shape)
 
     def test_background(self):
         maps = BackgroundMaps()
