@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 
@@ -21,8 +21,12 @@ from insta_colorization.structures import (
 from .decoders import MAX_PIXELS, ImageReadError, open_by_pillow
 from .photo import MAP_SUFFIX
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # Grey and indexed files have numbers, the others colours.
 _GREY_MODES, _COLOUR_MODES = ('L', 'LA'), ('P', 'PA', 'RGB', 'RGBA')
+_PIXELS_AT_ONCE = 2**16
 
 
 def read_map(
@@ -48,7 +52,7 @@ def read_map(
             if image.mode in _GREY_MODES:
                 ids = np.array(image.getchannel(0))
             elif image.mode in _COLOUR_MODES:
-                return _classes_of(np.array(image.convert('RGB')), path)
+                return _classes_of(image, path)
             else:
                 raise ImageReadError(f'a map is an 8-bit indexed, grey or RGB picture, but its mode is {image.mode!r}')
     except ImageReadError as error:
@@ -57,21 +61,26 @@ def read_map(
     return ids
 
 
-def _classes_of(rgb: np.ndarray, path: object) -> np.ndarray:
-    """The classes of colours (H, W, 3) uint8."""
+def _classes_of(image: 'Image.Image', path: str) -> np.ndarray:
+    """The classes (H, W) uint8 of a picture's colours; a few rows at a time, for it passes through 64-bit integers."""
 
     def number(colours: np.ndarray) -> np.ndarray:
         return colours.astype(np.int32) @ [2**16, 2**8, 1]
 
     table = np.full(2**24, UNKNOWN, np.uint8)
     table[number(CLASS_COLOURS)] = np.arange(NUM_CLASSES)
-    ids = table[number(rgb)]
-    if (ids == UNKNOWN).any():
-        y, x = np.argwhere(ids == UNKNOWN)[0].tolist()
-        raise ValueError(
-            f'the map {path} has the colour {tuple(rgb[y, x].tolist())} at x {x}, y {y}, which is none of the '
-            f'{NUM_CLASSES} classes; save maps without smoothing, or as a grey picture of the numbers'
-        )
+    ids = np.empty((image.height, image.width), np.uint8)
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb = np.asarray(strip.convert('RGB'))
+        ids[top : top + rows] = found = table[number(rgb)]
+        if (found == UNKNOWN).any():
+            y, x = np.argwhere(found == UNKNOWN)[0].tolist()
+            raise ValueError(
+                f'the map {path} has the colour {tuple(rgb[y, x].tolist())} at x {x}, y {top + y}, which is none of '
+                f'the {NUM_CLASSES} classes; save maps without smoothing, or as a grey picture of the numbers'
+            )
     return ids
 
 

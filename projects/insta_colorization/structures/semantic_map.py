@@ -24,7 +24,7 @@ def check_classes(ids: Any, what: str = 'a map') -> None:
         raise ValueError(f'{what} must be (H, W) integers, but is {ids.dtype} of shape {ids.shape}')
     beyond = (ids < 0) | (ids >= NUM_CLASSES)
     if beyond.any():
-        y, x = np.argwhere(beyond)[0].tolist()
+        y, x = divmod(int(beyond.argmax()), ids.shape[1])
         raise ValueError(f'{what} must have the classes 0..{NUM_CLASSES - 1}, but has {ids[y, x]} at x {x}, y {y}')
 
 

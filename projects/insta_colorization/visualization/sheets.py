@@ -79,7 +79,8 @@ def map_sheet(gray: np.ndarray, result: np.ndarray, ids: np.ndarray) -> np.ndarr
         'colour': cv2.resize(result, size, interpolation=cv2.INTER_AREA),
     }
     tiles = _beside([_titled(picture, title) for title, picture in pictures.items()])
-    counts = np.bincount(ids.ravel(), minlength=len(SEMANTIC_CLASSES))
+    # Row by row, for it makes 64-bit integers of what it counts.
+    counts = np.sum([np.bincount(row, minlength=len(SEMANTIC_CLASSES)) for row in ids], axis=0)
     shown = [number for number in (-counts).argsort(kind='stable').tolist() if counts[number]]
     return np.vstack([tiles, _names(shown[: max(1, tiles.shape[1] // _NAME_WIDTH)], tiles.shape[1])])
 

@@ -1,12 +1,14 @@
 """Files of class maps; bad ones are refused in one sentence."""
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from insta_colorization.imaging import maps
 from insta_colorization.imaging.decoders import ImageReadError
 from insta_colorization.imaging.maps import BackgroundMaps, MapFiles, encode_map, read_map, write_map
 from insta_colorization.structures import CLASS_COLOURS
@@ -46,6 +48,30 @@ class TestFiles:
         path = saved(change(Image.open(tmp_path / 'written.png')), tmp_path)
 
         np.testing.assert_array_equal(read_map(path), ids)
+
+    def test_large_maps_take_little_memory(self):
+        ids = np.resize(np.arange(60, dtype=np.uint8), (500, 2003))
+        file = io.BytesIO()
+        Image.fromarray(CLASS_COLOURS[ids]).save(file, 'PNG', compress_level=0)
+        tracemalloc.start()
+        try:
+            found = read_map(file)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        np.testing.assert_array_equal(found, ids)
+        assert peak - 2**24 < 8 * ids.size  # beside the table of all colours
+
+    def test_an_unknown_colour_far_down_has_its_place(self, monkeypatch):
+        monkeypatch.setattr(maps, '_PIXELS_AT_ONCE', 20)
+        picture = CLASS_COLOURS[np.zeros((7, 10), int)]
+        picture[4, 3], picture[6, 0] = (1, 2, 3), (9, 9, 9)
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, 'PNG')
+
+        with pytest.raises(ValueError, match=r'the map given has the colour \(1, 2, 3\) at x 3, y 4'):
+            read_map(file)
 
     def test_true_maps_may_leave_pixels_unknown(self, tmp_path):
         path = saved(Image.fromarray(np.array([[3, 255]], np.uint8)), tmp_path)
