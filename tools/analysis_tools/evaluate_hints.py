@@ -1,7 +1,7 @@
 """Measures how well colours follow hints, and how little they depend on the size of the networks' input.
 
     python tools/analysis_tools/evaluate_hints.py [CONFIG] [CHECKPOINT] --img PHOTOS... --boxes COCO.json
-        [--kind mask|box|points] [--strict-hints] [--sizes 128 512] [--out FIGURES.json]
+        [--kind mask|box|points] [--[no-]strict-hints] [--sizes 128 512] [--out FIGURES.json]
 
 The photos' own colours are the truth, all at 256 x 256. Objects count that are at least 16 pixels wide and high there
 and 100 in area. What is printed:
@@ -99,7 +99,7 @@ def other_colours(lightness: float, count: int, generator: np.random.Generator) 
     return [(a, b) for _, a, b in in_srgb([tuple(map(float, colour)) for colour in wanted]).tolist()]
 
 
-def colours_of(predictor: Any, photo: Any, requests: Sequence[Any], strict: bool) -> Any:
+def colours_of(predictor: Any, photo: Any, requests: Sequence[Any], strict: bool | None = None) -> Any:
     """(K, 2, 256, 256) in Lab units, of a photo with each of K requests."""
     import torch
     import torch.nn.functional as F
@@ -110,7 +110,7 @@ def colours_of(predictor: Any, photo: Any, requests: Sequence[Any], strict: bool
     found = []
     for request in requests:
         (sample,) = predictor.color([predictor.pack(photo, request)])
-        hints = request.hints if strict else ()
+        hints = [hint for hint in request.hints if hint.is_followed(strict)]
         found.append(follow_hints(sample.pred_ab, hints, photo.size))
     return AB_RANGE * F.interpolate(torch.stack(found), (SIDE, SIDE), mode='bilinear', align_corners=False)
 
@@ -154,7 +154,7 @@ def measure(predictor: Any, photo: Any, instances: Any, args: argparse.Namespace
         at_size = []
         for size in args.sizes:
             predictor.input_size = size
-            at_size.append(colours_of(predictor, photo, requests[:1], False)[0])
+            at_size.append(colours_of(predictor, photo, requests[:1])[0])
         predictor.input_size = own
         for thing in things:
             means = [ab[:, thing.cells].mean(dim=1) for ab in at_size]

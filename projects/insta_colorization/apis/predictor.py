@@ -589,7 +589,7 @@ class Predictor:
         """The picture: (H, W, 3) RGB in the photo's size and depth, or the published code's with `native_size`."""
         if colour.native_size:
             return self.model.native_picture(photo.rgb8, sample, colour.saturation * colour.strength)
-        hints = [h for h in sample.get('used_hints', ()) if colour.strict_hints or h.strict is not None]
+        hints = [hint for hint in sample.get('used_hints', ()) if hint.is_followed(colour.strict_hints)]
         return colorize_pixels(
             photo.pixels,
             follow_hints(sample.pred_ab, hints, photo.size) if hints else sample.pred_ab,

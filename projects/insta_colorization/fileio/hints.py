@@ -204,7 +204,9 @@ def _hint(wish: Wish, size: tuple[int, ...], instances: Instances) -> Hint:
             raise ValueError(f'a hint is for object {number}, but the photo {has}')
         mask = None if instances.masks is None else instances.masks[number].cpu().numpy()
         x0, y0, x1, y1 = instances.in_pixels()[number].tolist()
-        return Hint(wish.ab, (x0, y0, x1, y1), mask if mask is not None and mask.any() else None)
+        # A mask that fills its box stands for one that nobody knows.
+        known = mask is not None and mask.any() and not mask.all()
+        return Hint(wish.ab, (x0, y0, x1, y1), mask if known else None)
     height, width = size
     inside = True
     if wish.place == 'point':

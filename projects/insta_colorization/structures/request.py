@@ -23,7 +23,7 @@ class Hint:
         mask: (y1 - y0, x1 - x0) bool, which pixels of the box are meant; None for all.
         certainty: 1 where each pixel has this colour, as at a point; 0.5 where it is the mean of a thing.
         strict: how far, from 0 to 1, the mean colour of the place is moved to this one whatever the networks do; None
-            leaves it to the networks, unless all hints shall be strict. One below 1 is not shown to the networks.
+            for what `is_followed` says. One below 1 is not shown to the networks.
 
     Raises:
         ValueError: the colour is not finite, the box has no area or begins outside the photo, the mask does not fit, or
@@ -59,6 +59,15 @@ class Hint:
         left, top = math.floor(x), math.floor(y)
         box = (max(0, left - radius), max(0, top - radius), left + radius + 1, top + radius + 1)
         return cls(ab, box, certainty=1.0)
+
+    def is_followed(self, strict_hints: bool | None = None) -> bool:
+        """Whether the mean colour of the place is moved to this one, whatever the networks do.
+
+        Args:
+            strict_hints: of those that do not say it themselves, all or none; None for those with a mask, because the
+                outline of a box would show.
+        """
+        return self.strict is not None or (self.mask is not None if strict_hints is None else strict_hints)
 
 
 def hint_cells(

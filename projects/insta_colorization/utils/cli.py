@@ -93,10 +93,10 @@ def add_options(
             continue
         kind, about = hints[field.name], field.metadata
         settings: dict[str, Any] = {'dest': field.name, 'default': field.default, 'help': about['help']}
-        if isinstance(kind, UnionType):  # X | None
+        if optional := isinstance(kind, UnionType):  # X | None
             kind = get_args(kind)[0]
         if kind is bool:
-            settings['action'] = 'store_true'
+            settings['action'] = argparse.BooleanOptionalAction if optional else 'store_true'
         elif get_origin(kind) is Literal:
             settings['choices'] = get_args(kind)
         else:

@@ -142,7 +142,9 @@ class ColourOptions:
     upsampling: Upsampling = option('guided', 'how colour is brought to full size')
     saturation: float = option(1.0, 'factor on the chroma')
     strength: float = option(1.0, '0 is grey, 1 full colour')
-    strict_hints: bool = option(False, 'give boxes and objects exactly the mean colours of their hints')
+    strict_hints: bool | None = option(
+        None, 'give what is hinted exactly the mean colours of its hints, but for points', none='objects with a mask'
+    )
 
     def __post_init__(self) -> None:
         if self.upsampling not in get_args(Upsampling):

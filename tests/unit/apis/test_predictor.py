@@ -371,15 +371,19 @@ class TestVariants:
             fused.variants(textured(), **arguments)
 
 
-def test_strict_hints_set_the_mean_of_a_box(plain):
+@pytest.mark.parametrize(
+    ('masked', 'strict', 'met'),
+    [(False, True, True), (False, None, False), (True, None, True), (True, False, False)],
+)
+def test_strict_hints_set_the_mean_of_a_thing(plain, masked, strict, met):
     from skimage.color import rgb2lab
 
-    hint = Hint((20.0, -15.0), (16, 12, 48, 36))
+    hint = Hint((20.0, -15.0), (16, 12, 48, 36), np.ones((24, 32), bool) if masked else None)
 
-    picture = plain.predict(textured(), hints=[hint], strict_hints=True, upsampling='bilinear').pixels
+    picture = plain.predict(textured(), hints=[hint], strict_hints=strict, upsampling='bilinear').pixels
 
     mean = rgb2lab(picture)[12:36, 16:48, 1:].mean(axis=(0, 1))
-    assert mean == pytest.approx([20, -15], abs=2)
+    assert (mean == pytest.approx([20, -15], abs=2)) is met
 
 
 class TestCaptions:

@@ -71,8 +71,10 @@ class TestPlaces:
         assert (thing.box, thing.certainty) == ((10, 0, 30, 20), 0.5)
         assert [hint.ab for hint in (point, box, thing)] == [(1, 2), (3, 4), (5, 6)]
 
-    def test_objects_with_masks(self):
-        masks = torch.zeros(2, *SIZE)
+    @pytest.mark.parametrize('unknown', [0, 1])
+    def test_objects_with_masks(self, unknown):
+        masks = torch.full((2, *SIZE), unknown)
+        masks[0] = 0
         masks[0, 5:8, 4:6] = 1
 
         inside, whole = placed(
@@ -82,7 +84,7 @@ class TestPlaces:
         )
 
         assert inside.mask.sum() == 6
-        assert whole.mask is None  # an empty mask says nothing
+        assert whole.mask is None  # an empty mask says nothing, and a full one no more than the box
 
     def test_colours_can_be_had_at_the_lightness_of_their_place(self):
         pixels = GRAY.copy()
