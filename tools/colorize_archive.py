@@ -10,10 +10,8 @@ See docs/archives.md.
 import argparse
 import sys
 from dataclasses import fields
-from pathlib import Path
 
-from insta_colorization.utils.cli import Command, Parser, add_options, chosen
-from insta_colorization.utils.errors import printable
+from insta_colorization.utils.cli import Command, Parser, UsageError, absolute, absolute_detector, add_options, chosen
 from insta_colorization.utils.options import (
     ArchiveOptions,
     ColourOptions,
@@ -27,7 +25,6 @@ from insta_colorization.utils.options import (
 # Each photo has a record, folders are mirrored, and where the results go is TARGET.
 GIVEN = {'out_dir': None, 'recursive': True, 'pages': 'first', 'save_json': True}
 RESULTS = {field.name for field in fields(ResultOptions)} - GIVEN.keys()
-# A file of boxes lies on one machine.
 OBJECTS = {field.name for field in fields(ObjectOptions)} - {'boxes'}
 
 
@@ -44,20 +41,26 @@ def arguments(parser: Parser) -> None:
     add_options(parser, ResultOptions, 'results', only=RESULTS)
     add_options(parser, ColourOptions, 'colour')
     add_options(parser, ObjectOptions, 'objects', only=OBJECTS)
+    text = 'bounding boxes instead: what detect_archive.py made of SOURCE, a folder or its address; default: none'
+    parser.add_argument('--boxes', metavar='FOLDER', help=text)
     add_options(parser, NetworkOptions, 'networks')
     add_options(parser, PaceOptions, 'pace')
 
 
 def run(args: argparse.Namespace) -> int:
     """Colours the archive and reports; returns the exit status, 1 with photos that failed."""
-    from insta_colorization.apis.archive import FAILURES, colorize_archive
+    from insta_colorization.apis.archive import colorize_archive
 
-    vars(args).update(GIVEN, boxes=None)
+    if args.boxes is not None and args.detector is not None:
+        raise UsageError('argument --boxes: not allowed with argument --detector')
+    vars(args).update(GIVEN)
     built = vars(chosen(args, InputOptions)) | vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
-    del built['boxes']
-    for name, value in {'config': args.config, 'weights': args.checkpoint}.items():
-        # Workers have a working folder of their own.
-        built[name] = str(Path(value).resolve()) if value is not None and Path(value).exists() else value
+    boxes = built.pop('boxes')
+    built |= {
+        'config': absolute(args.config),
+        'weights': absolute(args.checkpoint),
+        'detector': absolute_detector(args.detector),
+    }
     found = colorize_archive(
         args.source,
         args.target,
@@ -67,14 +70,10 @@ def run(args: argparse.Namespace) -> int:
         chosen(args, ColourOptions),
         chosen(args, PaceOptions),
         chosen(args, ArchiveOptions),
+        boxes,
     )
-    target, failed = printable(args.target), sum(found.failed.values())
-    kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(found.failed.items()))
-    kept = f', {found.skipped} skipped (they exist; --overwrite makes them again)' if found.skipped else ''
-    table = f' ({kinds}; {target}/{FAILURES})' if failed else ''
-    pace = f'{found.duration:.0f} s, {found.rate:.2f} photos a second'
-    print(f'{found.done} coloured{kept}, {failed} failed{table}, in {pace}; results are in {target}')
-    return min(failed, 1)
+    print(found.told('coloured', args.target))
+    return min(sum(found.failed.values()), 1)
 
 
 main = Command(

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from insta_colorization.utils.cli import Command, Parser, add_options, number
+from insta_colorization.utils.cli import Command, Parser, add_options, add_selection, number
 from insta_colorization.utils.options import InputOptions, NetworkOptions
 
 
@@ -26,15 +26,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--results', action='store_true', help="write COCO results with the ids of the input's .json")
     parser.add_argument('--data-root', type=Path, help='folder of the photos of a .json; default: its own')
     parser.add_argument('--recursive', action='store_true', help='search sub-folders')
-    text = "minimum score; default: the detector's own"
-    parser.add_argument('--score-thr', type=number(float, 0, 1), help=text)
-    parser.add_argument(
-        '--min-size', type=number(float, 0), default=0.0, help='shortest side that is written, in pixels'
-    )
-    parser.add_argument(
-        '--top-k', type=number(int, 1), help='maximum number per photo, the best by score; default: all'
-    )
-    parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
+    add_selection(parser)
     parser.add_argument(
         '--batch-size', type=number(int, 1), default=1, help='photos that go through the detector at once'
     )

@@ -34,10 +34,8 @@ def compare(args: argparse.Namespace) -> None:
         ImageReadError: a file cannot be read.
     """
     import numpy as np
-    import torch
 
-    from insta_colorization.colorspace import rgb_to_lab
-    from insta_colorization.evaluation.metrics import colorfulness
+    from insta_colorization.evaluation.comparison import compare as figures_of
     from insta_colorization.imaging.photo import load_rgb, photos_below
 
     truths = {path.stem: path for path in photos_below(args.truth, recursive=False)}
@@ -55,10 +53,7 @@ def compare(args: argparse.Namespace) -> None:
         if args.gray_world:
             means = truth.reshape(-1, 3).mean(axis=0).clip(min=1)
             truth = (truth * (means[1] / means)).round().clip(0, 255).astype(np.uint8)
-        pictures = torch.from_numpy(np.stack([coloured, truth])).movedim(-1, 1)
-        ab, true_ab = rgb_to_lab(pictures.float() / 255)[:, 1:]
-        errors = [(found - true_ab).norm(dim=0).mean() for found in (ab, torch.zeros_like(ab))]
-        rows.append([float(value) for value in (*errors, *map(colorfulness, pictures))])
+        rows.append(list(figures_of(coloured, truth).values()))
         print(_line(path.stem, rows[-1]))
     print(_line('mean', np.mean(rows, axis=0)))
     better = sum(error < grey for error, grey, *_ in rows)

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from insta_colorization.fileio.captions import CaptionFile
+from insta_colorization.fileio.boxes import Annotations
+from insta_colorization.fileio.entries import Entries
 from insta_colorization.fileio.files import sweep
-from insta_colorization.fileio.hints import HintFile, Wish, names_objects
+from insta_colorization.fileio.hints import Wish, names_objects
 from insta_colorization.imaging.maps import Maps
 from insta_colorization.imaging.photo import Photo, require_end
 from insta_colorization.models.insta.inspection import fusion_rows
@@ -54,10 +55,11 @@ def color_album(
     on_error: OnError = 'raise',
     on_progress: Callable[[int, int], object] = lambda done, total: None,
     keep_samples: bool = False,
-    hints: HintFile | None = None,
+    hints: Entries[Wish] | None = None,
     maps: Maps | None = None,
-    captions: CaptionFile | str | None = None,
+    captions: Entries[str] | str | None = None,
     edits: EditFile | None = None,
+    boxes: Entries[Annotations] | None = None,
     around: Callable[[Steps], Steps] = lambda steps: steps,
 ) -> list[Outcome]:
     """Colours photos; if they are written, memory use does not grow with their number.
@@ -78,6 +80,7 @@ def color_album(
         maps: the user's classes of the photos' pixels.
         captions: texts that say which colours things have; a single text applies to all photos.
         edits: manual corrections, instead of the three above.
+        boxes: what is known of photos that the detector then does not see.
         around: wraps the steps that photos go through, to time or extend them.
 
     Returns:
@@ -107,19 +110,21 @@ def color_album(
         predictor.check(Request(map=np.zeros((1, 1), np.uint8)))
         maps.check(names)
     texts: dict[str, str] = {}
-    if isinstance(captions, CaptionFile):
+    if isinstance(captions, str):
+        texts = dict.fromkeys(names, captions)
+    elif captions is not None:
         captions.check(names)
         texts = {name: own[0] for name in names if (own := captions.of(name))}
-    elif captions is not None:
-        texts = dict.fromkeys(names, captions)
     for text in set(texts.values()):
         predictor.check(Request(caption=text, native=colour.native_size))
     about_objects = any(map(predictor.steers, texts.values())) or any(map(names_objects, wishes.values()))
     if edits is not None:
         _check_edits(edits, names, colour, (hints, maps, captions))
-    about_objects |= edits is not None
+    about_objects |= edits is not None or boxes is not None
     detect = predictor.detects or results.show_instances or results.save_json or about_objects
-    if detect and jobs:
+    if boxes is not None:
+        boxes.check(names)
+    elif detect and jobs:
         # A detector that looks boxes up checks at once whether it knows any of the photos.
         getattr(predictor.detector, 'check', lambda names: None)(names)
     writer = ResultWriter(
@@ -141,7 +146,21 @@ def color_album(
         read, names = [photo for _, photo in photos], [job.name for job, _ in photos]
         if not detect or (edits is not None and edits.edit_of(names[0]).objects is not None):
             return [(photo, Instances.empty(photo.size)) for photo in read]
-        return list(zip(read, predictor.find(read, names, colour.native_size), strict=True))
+        known = {name: own[0] for name in names if boxes is not None and (own := boxes.of(name))}
+        others = [pair for pair in photos if pair[0].name not in known]
+        found = iter(detected(others) if others else ())
+        return [
+            (photo, given(name, photo, known[name]) if name in known else next(found))
+            for photo, name in zip(read, names, strict=True)
+        ]
+
+    def detected(photos: list[tuple[Job, Photo]]) -> list[Instances]:
+        return predictor.find([photo for _, photo in photos], [job.name for job, _ in photos], colour.native_size)
+
+    def given(name: str, photo: Photo, known: Annotations) -> Instances:
+        masks = 'masks' in predictor.model.uses or name in texts or bool(wishes.get(name))
+        lowest = predictor.objects.score_thr or 0.0
+        return predictor.choose(known.on(photo.size, masks), lowest, colour.native_size)
 
     def pack(job: Job, found: tuple[Photo, Instances]) -> Prepared:
         if edits is not None:

@@ -1,6 +1,5 @@
 """Which photos of an archive are coloured and what their results are called: a table on disk, for millions of them."""
 
-import csv
 import json
 import os
 import re
@@ -9,24 +8,32 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Self, TextIO
+from typing import NamedTuple, Self
 
-from insta_colorization.fileio.stores import Folder, open_text, scheme_of
+from insta_colorization.fileio.stores import Folder, scheme_of
 from insta_colorization.imaging.photo import is_photo_name
+from insta_colorization.utils.errors import sentence
 
-from .jobs import name_apart, name_of_url, result_name, without_password
-
-# The column of a CSV and the key of a line of JSON that has the photo.
-COLUMN = 'path'
-MANIFESTS = ('.txt', '.jsonl', '.csv')
+from .archive_manifest import PhotoRequest, read_manifest
+from .jobs import name_apart, name_of_page, name_of_url, result_name, without_password
 
 
 class Planned(NamedTuple):
-    """A photo to colour: its number from 1, its path or address, and its result's name below the target."""
+    """A photo of a run.
+
+    Attributes:
+        number: its number from 1.
+        source: its path or address.
+        name: of its result below the target.
+        own: the photo's own name below the source.
+        said: what the manifest says about it.
+    """
 
     number: int
     source: str
     name: str
+    own: str = ''
+    said: PhotoRequest = PhotoRequest()
 
 
 class Refused(NamedTuple):
@@ -43,54 +50,7 @@ class _Entry(NamedTuple):
     key: bytes | int
     source: str
     name: str
-
-
-def read_manifest(address: str) -> Iterator[str]:
-    """The photos that a manifest names, line after line, so that it may be longer than memory.
-
-    Args:
-        address: path or address of a text file with a path a line, a `.jsonl` with texts or objects that have a `path`,
-            or a `.csv` with a column of this name.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file, or a line of it is none.
-    """
-    suffix = Path(address).suffix.lower()
-    if suffix not in MANIFESTS:
-        raise ValueError(f'a manifest must be a file of {", ".join(MANIFESTS)}, but got {address}')
-    with open_text(address) as file:
-        try:
-            if suffix == '.txt':
-                yield from (line for text in file if (line := text.rstrip('\r\n')))
-            else:
-                yield from _json_lines(file, address) if suffix == '.jsonl' else _csv_column(file, address)
-        except csv.Error as error:
-            raise ValueError(f'{address} is no CSV: {error}') from error
-
-
-def _json_lines(file: TextIO, address: str) -> Iterator[str]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except (RecursionError, ValueError) as error:
-            raise ValueError(f'line {number} of {address} is not JSON: {error}') from error
-        path = found.get(COLUMN) if isinstance(found, dict) else found
-        if not isinstance(path, str) or not path:
-            raise ValueError(f'line {number} of {address} has no {COLUMN!r} that is a text: {line.strip()[:80]}')
-        yield path
-
-
-def _csv_column(file: TextIO, address: str) -> Iterator[str]:
-    rows = csv.DictReader(file)
-    if COLUMN not in (rows.fieldnames or ()):
-        raise ValueError(f'{address} must have a column {COLUMN!r}, but has {", ".join(rows.fieldnames or ["none"])}')
-    for row in rows:
-        if not row[COLUMN]:
-            raise ValueError(f'line {rows.line_num} of {address} has no {COLUMN!r}')
-        yield row[COLUMN]
+    said: PhotoRequest = PhotoRequest()
 
 
 class Plan:
@@ -114,7 +74,7 @@ class Plan:
             path: file to make.
             source: the folder whose photos are meant, or that relative entries of the manifest are relative to.
             target: the folder of the results; what lies in it is no photo.
-            suffix: of the results, as `checked_suffix` has it.
+            suffix: of the results, see `result_name`.
             manifest: see `read_manifest`; None for all photos below the source.
 
         Raises:
@@ -127,16 +87,21 @@ class Plan:
         database.executescript("""
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;
-            CREATE TABLE found (key, source BLOB, name BLOB, result BLOB);
+            CREATE TABLE found (key, source BLOB, page, name BLOB, result BLOB, said TEXT);
             CREATE TABLE refused (photo TEXT, kind TEXT, reason TEXT);
-            CREATE TABLE photos (number INTEGER PRIMARY KEY, source BLOB, name BLOB, result BLOB, shared INTEGER);
+            CREATE TABLE photos (
+                number INTEGER PRIMARY KEY, source BLOB, name BLOB, result BLOB, said TEXT, shared INTEGER
+            );
         """)
         entries = _listed(source, target) if manifest is None else plan._named(source, target, manifest)
         rows = (
-            (key, os.fsencode(source), os.fsencode(name), os.fsencode(result_name(Path(name), suffix)))
-            for key, source, name in entries
+            (
+                *(key, os.fsencode(source), said.page or 0, os.fsencode(name)),
+                *(os.fsencode(result_name(Path(name), suffix)), _as_text(said)),
+            )
+            for key, source, name, said in entries
         )
-        database.executemany('INSERT INTO found VALUES (?, ?, ?, ?)', rows)
+        database.executemany('INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)', rows)
         plan._number()
         plan._name_apart(suffix)
         database.commit()
@@ -145,13 +110,19 @@ class Plan:
         return plan
 
     def _named(self, source: Folder, target: Folder, manifest: str) -> Iterator[_Entry]:
-        """The entries of a manifest; those that are no photo of the source are refused."""
-        for number, line in enumerate(read_manifest(manifest), start=1):
-            address = source.join(line)
+        """The entries of a manifest; those that are no photo of the source, or wish what cannot be, are refused."""
+        for number, row in enumerate(read_manifest(manifest), start=1):
+            address = source.join(row.path)
             if _lies_in(target, address):
                 self._refuse(address, 'inside-target', f'{without_password(address)} lies among the results')
-            else:
-                yield _Entry(number, address, source.name_of(address) or name_of_url(address))
+                continue
+            try:
+                said = PhotoRequest.parse(row.said, source.join)
+            except ValueError as error:
+                self._refuse(address, 'request', f'line {row.line} of {manifest}: {sentence(error)}')
+                continue
+            name = source.name_of(address) or name_of_url(address)
+            yield _Entry(number, address, str(name_of_page(Path(name), said.page)) if said.page else name, said)
 
     def _refuse(self, photo: str, kind: str, reason: str) -> None:
         told = (text.encode('utf-8', 'backslashreplace').decode() for text in (without_password(photo), kind, reason))
@@ -160,15 +131,16 @@ class Plan:
     def _number(self) -> None:
         """Puts the photos in order; one that is named again is refused."""
         self._database.executescript("""
-            CREATE INDEX by_source ON found (source, key);
-            INSERT INTO photos (source, name, result, shared)
-                SELECT source, name, result, 0 FROM found AS one
-                WHERE NOT EXISTS (SELECT 1 FROM found WHERE source = one.source AND key < one.key) ORDER BY key;
+            CREATE INDEX by_source ON found (source, page, key);
+            INSERT INTO photos (source, name, result, said, shared)
+                SELECT source, name, result, said, 0 FROM found AS one WHERE NOT EXISTS (
+                    SELECT 1 FROM found WHERE source = one.source AND page = one.page AND key < one.key
+                ) ORDER BY key;
             CREATE INDEX by_result ON photos (result);
         """)
         again = self._database.execute(
-            'SELECT source FROM found AS one '
-            'WHERE EXISTS (SELECT 1 FROM found WHERE source = one.source AND key < one.key) ORDER BY key'
+            'SELECT source FROM found AS one WHERE EXISTS '
+            '(SELECT 1 FROM found WHERE source = one.source AND page = one.page AND key < one.key) ORDER BY key'
         )
         for (source,) in again:
             name = os.fsdecode(source)
@@ -202,10 +174,10 @@ class Plan:
     def chunk(self, index: int, size: int) -> list[Planned]:
         """The photos of the chunk of a number, from 0, of chunks of `size`."""
         rows = self._database.execute(
-            'SELECT number, source, result FROM photos WHERE number > ? AND number <= ?',
+            'SELECT number, source, result, name, said FROM photos WHERE number > ? AND number <= ?',
             (index * size, (index + 1) * size),
         )
-        return [Planned(number, os.fsdecode(source), os.fsdecode(name)) for number, source, name in rows]
+        return [Planned(number, *map(os.fsdecode, names), _from_text(said)) for number, *names, said in rows]
 
     def close(self) -> None:
         """Closes the file."""
@@ -243,6 +215,14 @@ class Clerk:
     def end(self, index: int) -> None:
         """Says that all photos of a chunk have a result or a reason."""
         self._begun.discard(index)
+
+
+def _as_text(said: PhotoRequest) -> str:
+    return '' if said == PhotoRequest() else json.dumps(vars(said))
+
+
+def _from_text(text: str) -> PhotoRequest:
+    return PhotoRequest(**json.loads(text)) if text else PhotoRequest()
 
 
 class _Taken:

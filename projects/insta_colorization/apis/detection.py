@@ -11,7 +11,7 @@ from torch import Tensor
 
 from insta_colorization.detectors import InstanceDetector
 from insta_colorization.detectors.selection import select
-from insta_colorization.fileio.boxes import coco_masks, read_coco
+from insta_colorization.fileio.boxes import UNKNOWN, coco_masks, read_coco
 from insta_colorization.imaging.photo import load_rgb
 from insta_colorization.structures import COCO_IDS, Instances
 from insta_colorization.utils.errors import sentence
@@ -21,8 +21,6 @@ from .jobs import plan
 
 logger = logging.getLogger(__name__)
 
-# What a file calls the instances of a detector that does not know what they are.
-UNKNOWN = 'object'
 # Corners are written in multiples of 1/64 pixel, rounded down: their differences and sums are then exact in float32, so
 # that the file's x, y, width and height give the very same corners, and each stays in its pixel.
 _PARTS_OF_A_PIXEL = 64

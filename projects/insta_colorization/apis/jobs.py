@@ -81,7 +81,7 @@ def load(source: Source | StoredFile, max_pixels: int = InputOptions.max_pixels)
     if isinstance(source, str) and _is_url(source):
         return decode_photo(_download(source), without_password(source), max_pixels)
     if isinstance(source, StoredFile):
-        return decode_photo(source.read(), without_password(source.address), max_pixels)
+        return decode_photo(source.read(), without_password(source.address), max_pixels, source.page)
     return as_photo(source, max_pixels)
 
 
@@ -150,7 +150,7 @@ def _pages_of(photo: _Found, pages: str, max_pixels: int) -> list[_Found]:
         _Found(
             Page(photo.source, number - 1),
             f'{photo.name} (page {number})',
-            name.with_name(f'{name.stem}_page{number}{name.suffix}'),
+            name_of_page(name, number),
         )
         for number in (range(1, count + 1) if count else [int(pages)])
     ]
@@ -284,8 +284,22 @@ def _shortened(stem: str) -> str:
     return stem
 
 
+def name_of_page(name: Path, number: int) -> Path:
+    """What a page of a file, from 1, is called as if it were one: `scan_page2.tif`."""
+    return name.with_name(f'{name.stem}_page{number}{name.suffix}')
+
+
 def result_name(name: Path, suffix: str, stem: str | None = None) -> Path:
-    """The name of a photo's result, with its own stem if none is given; `suffix` comes from `checked_suffix`."""
+    """The name of a photo's result.
+
+    Args:
+        name: the photo's.
+        suffix: that of a picture, from `checked_suffix`, is put in the place of the photo's own; that of data about the
+            photo behind it, as `open_boxes` expects it.
+        stem: in the place of the photo's own.
+    """
+    if suffix not in (OWN_SUFFIX, *WRITABLE_SUFFIXES):
+        return name.with_name((name.name if stem is None else stem) + suffix)
     own = name.suffix.lower() if name.suffix.lower() in WRITABLE_SUFFIXES else DEFAULT_SUFFIX
     return name.with_name((_shortened(name.stem) if stem is None else stem) + (own if suffix == OWN_SUFFIX else suffix))
 

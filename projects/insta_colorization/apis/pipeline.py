@@ -39,16 +39,26 @@ class Steps(NamedTuple):
     Attributes:
         read: reads one, given None; in any thread.
         find: finds the instances of several; always in the same thread.
-        pack: makes one `Prepared`; in any thread.
+        pack: makes one `Prepared`, or whatever else goes on; in any thread.
         color: runs the networks on several; in the caller's thread.
         finish: turns one into a result; in any thread.
     """
 
     read: Callable[[Job, None], Any]
     find: Callable[[list[Pair]], list]
-    pack: Callable[[Job, Any], Prepared]
-    color: Callable[[list[tuple[Job, Prepared]]], list]
+    pack: Callable[[Job, Any], Any]
+    color: Callable[[list[Pair]], list]
     finish: Callable[[Job, Any], Any]
+
+
+def one_unchanged(job: Job, value: Any) -> Any:
+    """The `read`, `pack` or `finish` of those who have none: what the step before returned."""
+    return value
+
+
+def all_unchanged(pairs: list[Pair]) -> list:
+    """The `find` or `color` of those who have none."""
+    return [value for _, value in pairs]
 
 
 @dataclass
@@ -138,16 +148,17 @@ def convey(jobs: Iterable[Job], steps: Steps, pace: PaceOptions, threads: int, f
         yield from filter(None, workers.map(each(steps.finish), coloured, ahead=threads))
 
 
-def batches(pairs: Iterable[tuple[Job, Prepared]], pace: PaceOptions) -> Iterator[list[tuple[Job, Prepared]]]:
-    """Batches of consecutive photos, see `PaceOptions`."""
-    batch: list[tuple[Job, Prepared]] = []
+def batches(pairs: Iterable[Pair], pace: PaceOptions) -> Iterator[list[Pair]]:
+    """Batches of consecutive photos, see `PaceOptions`; what is no `Prepared` has no crops."""
+    batch: list[Pair] = []
     crops = 0
     for pair in pairs:
-        if batch and crops + pair[1].num_crops > pace.crop_budget:
+        own = pair[1].num_crops if isinstance(pair[1], Prepared) else 0
+        if batch and crops + own > pace.crop_budget:
             yield batch
             batch, crops = [], 0
         batch.append(pair)
-        crops += pair[1].num_crops
+        crops += own
         del pair  # or this photo would be kept while the next ones are read
         if len(batch) == pace.batch_size:
             yield batch

@@ -510,10 +510,13 @@ class Predictor:
             ValueError: a bounding box is invalid.
         """
         found = self.detector.detect([photo.rgb8 for photo in photos], names)
-        objects, lowest = self.objects, self.detector.score_thr
+        return [self.choose(each, self.detector.score_thr, native) for each in found]
+
+    def choose(self, found: Instances, lowest: float, native: bool = False) -> Instances:
+        """The instances of a photo to use, of those that were found with at least the score `lowest`; see `find`."""
         if native and self.model.native_takes_all:
-            return [each[each.scores >= lowest] for each in found]
-        return [select(each, lowest, objects.min_size, objects.max_instances) for each in found]
+            return found[found.scores >= lowest]
+        return select(found, lowest, self.objects.min_size, self.objects.max_instances)
 
     def pack(self, photo: Photo, request: Request, name: str = '') -> dict[str, Any]:
         """Makes `inputs` and `data_samples` of one photo with the model's `pack`; may be called in any thread.

@@ -1,5 +1,6 @@
 """Files of boxes: COCO annotations, COCO results, and the `.npz` files of the published code."""
 
+import io
 import json
 import logging
 import math
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 MAX_MASK_PIXELS = InputOptions.max_pixels
 _MAX_ARRAY_BYTES = 2**30
 _FARTHEST_CORNER = 1e6
+# What a file calls the instances of a detector that does not know what they are.
+UNKNOWN = 'object'
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +38,8 @@ class Annotations:
         boxes: (R, 4) float32 xyxy in pixels of `frame`; they may stick out of it.
         scores: (R,) float32.
         frame: (height, width) that the boxes refer to; None if that is the photo's own size.
-        segmentations: R times polygons, RLE or None as in COCO, or the `.npz` that has `masks`; None where nobody asked
-            for masks.
+        segmentations: R times polygons, RLE or None as in COCO, or the `.npz` that has `masks`, its path or its bytes;
+            None where nobody asked for masks.
         crowds: how many crowds were left out.
         labels: (R,) int64 indices into `classes`, -1 where the class is unknown; None if all are.
         classes: names; None for COCO's 80, which a hundred thousand photos need not repeat.
@@ -48,7 +51,7 @@ class Annotations:
     boxes: np.ndarray
     scores: np.ndarray
     frame: Size | None = None
-    segmentations: list | Path | None = None
+    segmentations: list | Path | bytes | None = None
     crowds: int = 0
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
@@ -119,7 +122,7 @@ class Annotations:
 
     def _masks(self, numbers: list[int], frame: Size, size: Size) -> Iterator[Tensor]:
         """The masks (height, width) of some of the boxes, one frame at a time."""
-        if isinstance(self.segmentations, Path):
+        if isinstance(self.segmentations, Path | bytes):
             masks = _read_npz(self.segmentations, ('masks',))['masks']
             if masks.ndim != 3 or len(masks) != len(self):
                 raise ValueError(f'`masks` must have shape ({len(self)}, height, width), but got {masks.shape}')
@@ -322,24 +325,7 @@ class NpzFile(BoxFile):
         return self.path
 
     def read(self, entry: Path) -> Annotations:  # noqa: D102
-        contents = _read_npz(entry, ('bbox', 'scores', 'labels'))
-        if 'bbox' not in contents:
-            raise ValueError(f'the .npz must hold `bbox`, but holds {sorted(contents)}')
-        boxes = contents['bbox']
-        if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
-            raise ValueError(f'`bbox` must have shape (R, 4), but got {boxes.shape}')
-        boxes = boxes.reshape(-1, 4)
-        scores, labels = contents.get('scores', np.ones(len(boxes))), contents.get('labels')
-        for name, values in {'scores': scores, 'labels': labels}.items():
-            if values is not None and values.shape != (len(boxes),):
-                raise ValueError(f'`{name}` must have shape ({len(boxes)},) as `bbox` has, but got {values.shape}')
-        segmentations = entry if self.masks and 'masks' in contents else None
-        classes = None
-        if labels is not None and labels.dtype.kind == 'U':
-            labels, classes = _indices(labels.tolist(), labels.tolist())
-        elif labels is not None and labels.size and labels.dtype.kind not in 'iu':
-            raise ValueError(f'`labels` must be integers or names, but got {labels.dtype}')
-        return Annotations(_as_float(boxes), _as_float(scores), None, segmentations, 0, labels, classes)
+        return read_npz(entry, self.masks)
 
     def names(self) -> list[str]:  # noqa: D102
         return [self.path.name]
@@ -359,10 +345,68 @@ class NpzFolder(NpzFile):
         return sorted(str(path.relative_to(self.path)) for path in self.path.rglob('*.npz'))
 
 
-def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
+def read_npz(file: Path | bytes, masks: bool = False) -> Annotations:
+    """What an `.npz` says about its photo, see `open_boxes`.
+
+    Args:
+        file: its path, or its content.
+        masks: whether its masks are wanted as well.
+
+    Raises:
+        ValueError: it cannot be read, or is no file of boxes.
+    """
+    contents = _read_npz(file, ('bbox', 'scores', 'labels'))
+    if 'bbox' not in contents:
+        raise ValueError(f'the .npz must hold `bbox`, but holds {sorted(contents)}')
+    boxes = contents['bbox']
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise ValueError(f'`bbox` must have shape (R, 4), but got {boxes.shape}')
+    boxes = boxes.reshape(-1, 4)
+    scores, labels = contents.get('scores', np.ones(len(boxes))), contents.get('labels')
+    for name, values in {'scores': scores, 'labels': labels}.items():
+        if values is not None and values.shape != (len(boxes),):
+            raise ValueError(f'`{name}` must have shape ({len(boxes)},) as `bbox` has, but got {values.shape}')
+    segmentations = file if masks and 'masks' in contents else None
+    classes = None
+    if labels is not None and labels.dtype.kind == 'U':
+        labels, classes = _indices(labels.tolist(), labels.tolist())
+    elif labels is not None and labels.size and labels.dtype.kind not in 'iu':
+        raise ValueError(f'`labels` must be integers or names, but got {labels.dtype}')
+    return Annotations(_as_float(boxes), _as_float(scores), None, segmentations, 0, labels, classes)
+
+
+def npz_of(instances: Instances, masks: bool = False) -> bytes:
+    """The content of the `.npz` of a photo's instances, which `read_npz` gives back as they are.
+
+    Args:
+        instances: of a single image.
+        masks: whether their masks are written, if they have any.
+
+    Raises:
+        ValueError: the masks would be more than is read.
+    """
+    arrays = {'bbox': instances.boxes.cpu().numpy(), 'scores': instances.scores.cpu().numpy()}
+    if instances.labels is not None:
+        labels, names = instances.labels.cpu().numpy(), (*instances.classes, UNKNOWN)
+        is_coco = instances.classes == COCO_CLASSES
+        arrays['labels'] = labels if is_coco else np.array([names[label] for label in labels], np.str_)
+    if masks and instances.masks is not None and len(instances):
+        height, width = instances.image_size[0].tolist()
+        if (size := len(instances) * height * width) > _MAX_ARRAY_BYTES:
+            raise ValueError(
+                f'{len(instances)} masks of {width} x {height} pixels take {size} bytes, more than the '
+                f'{_MAX_ARRAY_BYTES} that are read'
+            )
+        arrays['masks'] = np.stack([instances.whole_mask(number).cpu().numpy() for number in range(len(instances))])
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
+def _read_npz(file: Path | bytes, wanted: Sequence[str]) -> dict[str, Any]:
     """{name: array} of those that are wanted, and None for the others."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(file) if isinstance(file, bytes) else file, allow_pickle=False) as arrays:
             for name in set(wanted).intersection(arrays.files):
                 if (size := arrays.zip.getinfo(f'{name}.npy').file_size) > _MAX_ARRAY_BYTES:
                     raise ValueError(f'`{name}` takes {size} bytes, more than the {_MAX_ARRAY_BYTES} allowed')

@@ -5,13 +5,24 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .boxes import tails
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
+T_co = TypeVar('T_co', covariant=True)
+
+
+class Entries(Protocol[T_co]):
+    """What is said about the photos of a run."""
+
+    def check(self, photos: Sequence[str]) -> None:
+        """Looks all photos of a run up before it begins; raises `ValueError` if entries and photos do not match."""
+
+    def of(self, photo: str) -> tuple[T_co, ...]:
+        """The entries of a photo, by its name; () if there are none."""
 
 
 class PhotoEntries(Generic[T]):

@@ -114,7 +114,7 @@ class HintFile(PhotoEntries[Wish]):
         if not isinstance(lists, Mapping) or not all(isinstance(entries, list) for entries in lists.values()):
             raise ValueError(f'{path} must have a list of hints or, by the name of each photo, such lists')
         wishes = {
-            name: tuple(_parsed(entry, number, name, path) for number, entry in enumerate(entries))
+            name: parse_wishes(entries, str(path) if name is None else f'{path}, photo {name}')
             for name, entries in lists.items()
         }
         self._only = wishes.get(None)
@@ -139,12 +139,23 @@ class HintFile(PhotoEntries[Wish]):
         return super().of(photo) if self._only is None else self._only
 
 
-def _parsed(entry: Any, number: int, photo: str | None, path: Path) -> Wish:
-    try:
-        return Wish.parse(entry)
-    except ValueError as error:
-        place = f'hint {number}' if photo is None else f'photo {photo}, hint {number}'
-        raise ValueError(f'{path}, {place}: {error}') from error
+def parse_wishes(entries: Sequence[Any], where: str) -> tuple[Wish, ...]:
+    """Makes wishes of a list as JSON has it.
+
+    Args:
+        entries: see `Wish.parse`.
+        where: what messages call the list.
+
+    Raises:
+        ValueError: an entry cannot be used.
+    """
+    wishes = []
+    for number, entry in enumerate(entries):
+        try:
+            wishes.append(Wish.parse(entry))
+        except ValueError as error:
+            raise ValueError(f'{where}, hint {number}: {error}') from error
+    return tuple(wishes)
 
 
 def names_objects(wishes: Iterable[Wish]) -> bool:

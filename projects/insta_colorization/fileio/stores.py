@@ -103,10 +103,12 @@ class StoredFile:
 
     Attributes:
         address: its path or address.
+        page: which one of its pages is meant, from 0; None for what it shows first.
         seen: its state when it was read; filled by `read`.
     """
 
     address: str
+    page: int | None = None
     seen: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property

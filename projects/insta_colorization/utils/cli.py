@@ -106,6 +106,29 @@ def add_options(
         target.add_argument(about['flag'] or f'--{field.name.replace("_", "-")}', **settings)
 
 
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Gives a tool that writes boxes the options that say which ones."""
+    text = "minimum score; default: the detector's own"
+    parser.add_argument('--score-thr', type=number(float, 0, 1), help=text)
+    parser.add_argument(
+        '--min-size', type=number(float, 0), default=0.0, help='shortest side that is written, in pixels'
+    )
+    parser.add_argument(
+        '--top-k', type=number(int, 1), help='maximum number per photo, the best by score; default: all'
+    )
+    parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
+
+
+def absolute(text: str | None) -> str | None:
+    """A path for workers, which have a working folder of their own; what is no path stays as it is."""
+    return str(Path(text).resolve()) if text is not None and Path(text).exists() else text
+
+
+def absolute_detector(text: str | None) -> str | None:
+    """The same of a detector's files, FILE.onnx or CONFIG.py:CHECKPOINT.pth; folders may be called like detectors."""
+    return text and ':'.join(str(absolute(part)) if Path(part).suffix else part for part in text.split(':'))
+
+
 class _Words(argparse.Action):
     """Takes words one by one, joined by commas, or both."""
 

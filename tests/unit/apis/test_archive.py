@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from insta_colorization.apis import archive
-from insta_colorization.apis.archive import Report, Work, chunk_size, color_chunk, colorize_archive
+from insta_colorization.apis import archive, archive_tasks, archive_work
+from insta_colorization.apis.archive import chunk_size, colorize_archive
 from insta_colorization.apis.archive_plan import Clerk, Plan, Planned
+from insta_colorization.apis.archive_tasks import ColorTask
+from insta_colorization.apis.archive_work import Report, Worker
 from insta_colorization.apis.jobs import plan
 from insta_colorization.apis.predictor import Predictor
 from insta_colorization.fileio.stores import Folder
@@ -39,8 +41,9 @@ def photos(tmp_path) -> list[Planned]:
 
 def colour(predictor: Predictor, photos: list[Planned], target: Folder, **results: object) -> Report:
     report = Report()
-    work = Work(target, {}, ResultOptions(**results), ColourOptions(), PaceOptions(workers=0))
-    color_chunk(predictor, photos, work, report)
+    ColorTask(target, {}, ResultOptions(**results), ColourOptions(), PaceOptions(workers=0)).do(
+        predictor, photos, report
+    )
     return report
 
 
@@ -68,9 +71,9 @@ def test_results_and_records_are_published_whole(predictor, photos, tmp_path, pl
 def test_what_a_stage_waits_for_is_not_its_time(predictor, photos, tmp_path, monkeypatch):
     color = predictor.color
 
-    def late(samples):
+    def late(*args, **settings):
         time.sleep(0.2)
-        return color(samples)
+        return color(*args, **settings)
 
     monkeypatch.setattr(predictor, 'color', late)
     begin = time.perf_counter()
@@ -228,7 +231,7 @@ def test_a_cluster_elsewhere_that_does_not_answer_may_want_a_token(photos, tmp_p
         def init(self, address, **settings):
             raise ConnectionError('ray client connection timeout')
 
-    monkeypatch.setattr(archive, '_ray', Ray)
+    monkeypatch.setattr(archive, 'ray_data', Ray)
 
     with pytest.raises(OSError, match=r'no Ray cluster at ray://far:1, or it wants a token .*: ray client'):
         colorize_archive(tmp_path / 'photos', tmp_path / 'out', options=ArchiveOptions(address='ray://far:1'))
@@ -272,24 +275,25 @@ class TestClerk:
 
     def test_a_photo_that_kills_is_given_up_and_the_others_are_coloured(self, clerk, predictor, tmp_path, monkeypatch):
         """A `kill -9` is a worker that never returns; another one takes its chunk."""
-        work = Work(Folder.at(tmp_path / 'out'), {}, ResultOptions(), ColourOptions(), PaceOptions(workers=0))
+        task = ColorTask(Folder.at(tmp_path / 'out'), {}, ResultOptions(), ColourOptions(), PaceOptions(workers=0))
+        do = ColorTask.do
 
         class Killed(BaseException): ...
 
-        def deadly(predictor, group, work, report):
+        def deadly(task, predictor, group, report):
             if any(photo.number == 2 for photo in group):
                 raise Killed
-            color_chunk(predictor, group, work, report)
+            do(task, predictor, group, report)
 
-        monkeypatch.setattr(archive, 'color_chunk', deadly)
+        monkeypatch.setattr(ColorTask, 'do', deadly)
         monkeypatch.setattr('insta_colorization.apis.predictor.Predictor', lambda **settings: predictor)
-        monkeypatch.setattr(archive, 'keep_between_photos', lambda size: None)
-        monkeypatch.setattr(archive, '_ray', lambda: _Here)
+        monkeypatch.setattr(archive_tasks, 'keep_between_photos', lambda size: None)
+        monkeypatch.setattr(archive_work, 'ray_data', lambda: _Here)
         for _ in range(4):
             with pytest.raises(Killed):
-                archive.Colorist(work, _Actor(clerk))({'id': [0]})
+                Worker(task, _Actor(clerk))({'id': [0]})
 
-        report = archive._from_row({'report': archive.Colorist(work, _Actor(clerk))({'id': [0]})['report'][0]})
+        report = Report.from_row({'report': Worker(task, _Actor(clerk))({'id': [0]})['report'][0]})
 
         assert (report.skipped, kinds(report)) == (1, ['crash'])
         assert report.failed[0].reason.endswith('2.jpg: its worker died 3 times')
@@ -313,9 +317,9 @@ class _Actor:
 
 
 def test_what_keeps_workers_from_beginning_is_told_in_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, 'keep_between_photos', lambda size: None)
-    work = Work(Folder.at(tmp_path), {'device': 'tpu'}, ResultOptions(), ColourOptions(), PaceOptions())
+    monkeypatch.setattr(archive_tasks, 'keep_between_photos', lambda size: None)
+    task = ColorTask(Folder.at(tmp_path), {'device': 'tpu'}, ResultOptions(), ColourOptions(), PaceOptions())
 
-    (told,) = archive.Colorist(work, None)({'id': [0]})['report']
+    (told,) = Worker(task, None)({'id': [0]})['report']
 
     assert "there is no device 'tpu' here" in json.loads(told)['stop']

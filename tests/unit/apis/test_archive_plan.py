@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from insta_colorization.apis.archive_plan import Plan, natural_text, read_manifest
+from insta_colorization.apis.archive_manifest import read_manifest
+from insta_colorization.apis.archive_plan import Plan, natural_text
 from insta_colorization.apis.jobs import natural_key, plan
 from insta_colorization.fileio.stores import Folder
 
@@ -81,7 +82,7 @@ def test_results_below_the_source_by_a_link_are_no_photos(folder, tmp_path):
 def test_manifests(tmp_path, name, text):
     (tmp_path / name).write_text('\ufeff' + text)
 
-    assert list(read_manifest(str(tmp_path / name))) == ['b/1.jpg', '#2.jpg']
+    assert [row.path for row in read_manifest(str(tmp_path / name))] == ['b/1.jpg', '#2.jpg']
 
 
 @pytest.mark.parametrize(

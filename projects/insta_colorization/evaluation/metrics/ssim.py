@@ -24,7 +24,13 @@ def structural_similarity(first: Tensor, second: Tensor) -> float:
 
     Returns:
         -1..1, 1 for equal pictures.
+
+    Raises:
+        ValueError: they are smaller.
     """
+    height, width = first.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise ValueError(f'SSIM needs pictures of at least {WINDOW} x {WINDOW} pixels, but got {width} x {height}')
 
     def window_mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, WINDOW, stride=1)
