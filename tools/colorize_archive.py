@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     built = vars(chosen(args, InputOptions)) | vars(chosen(args, ObjectOptions)) | vars(chosen(args, NetworkOptions))
     boxes = built.pop('boxes')
     built |= {
-        'config': absolute(args.config),
-        'weights': absolute(args.checkpoint),
-        'detector': absolute_detector(args.detector),
+        'config': args.config and absolute(args.config),
+        'weights': args.checkpoint and absolute(args.checkpoint),
+        'detector': args.detector and absolute_detector(args.detector),
     }
     found = colorize_archive(
         args.source,

@@ -124,9 +124,11 @@ def run(source: object, target: object, weights: Path, manifest: str | None = No
 def test_a_folder_whose_worker_is_killed_is_complete_and_equal(cluster, photos, plain, fused_weights, tmp_path):
     before = {path: path.read_bytes() for path in photos.rglob('*.jpg')}
     (tmp_path / 'bad.jpg').write_bytes(b'no photo')
-    manifest = tmp_path / 'photos.txt'
+    manifest = tmp_path / 'photos.csv'
     names = [str(path.relative_to(photos)) for path in sorted(before, key=lambda path: int(path.stem))]
-    manifest.write_text('\n'.join([*names, names[0], 'none.jpg', 'sub', str(tmp_path / 'bad.jpg')]))
+    lines = [*names, names[0], 'none.jpg', 'sub', str(tmp_path / 'bad.jpg'), 'x.jpg,two']
+    # Without objects no colour follows it.
+    manifest.write_text('\n'.join(['path,page,caption', *lines, '']).replace('1.jpg\n', '1.jpg,,a red bus\n', 1))
     target = tmp_path / 'out'
     killed: list[int] = []
 
@@ -143,10 +145,10 @@ def test_a_folder_whose_worker_is_killed_is_complete_and_equal(cluster, photos, 
 
     assert killed
     assert summary.done + summary.skipped == NUM_PHOTOS
-    assert summary.failed == {'duplicate': 1, 'missing': 1, 'folder': 1, 'damaged': 1}
-    kinds = {'0.jpg': 'duplicate', 'none.jpg': 'missing', 'sub': 'folder', 'bad.jpg': 'damaged'}
+    assert summary.failed == {'duplicate': 1, 'missing': 1, 'folder': 1, 'damaged': 1, 'request': 1}
+    kinds = {'0.jpg': 'duplicate', 'none.jpg': 'missing', 'sub': 'folder', 'bad.jpg': 'damaged', 'x.jpg': 'request'}
     assert failures(Folder.at(target)) == kinds
-    assert json.loads((target / SUMMARY).read_bytes())['photos'] == NUM_PHOTOS + 4
+    assert json.loads((target / SUMMARY).read_bytes())['photos'] == NUM_PHOTOS + 5
     assert contents(target).keys() == contents(plain).keys()
     for name in contents(plain):
         with Image.open(plain / name) as one, Image.open(target / name) as other:
@@ -155,6 +157,8 @@ def test_a_folder_whose_worker_is_killed_is_complete_and_equal(cluster, photos, 
             # Photos that another worker did alone were in a batch before.
             assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 1
         assert json.loads((target / f'{name}.json').read_bytes())['output'] == str(target / name)
+    asked = [path.name for path in target.rglob('*.png.json') if 'caption' in json.loads(path.read_bytes())]
+    assert asked == ['1.png.json']
     assert len(list(target.glob('.*'))) <= len(killed)
     assert {path: path.read_bytes() for path in photos.rglob('*.jpg')} == before
 

@@ -177,7 +177,10 @@ class Plan:
             'SELECT number, source, result, name, said FROM photos WHERE number > ? AND number <= ?',
             (index * size, (index + 1) * size),
         )
-        return [Planned(number, *map(os.fsdecode, names), _from_text(said)) for number, *names, said in rows]
+        return [
+            Planned(number, os.fsdecode(source), os.fsdecode(result), os.fsdecode(name), _from_text(said))
+            for number, source, result, name, said in rows
+        ]
 
     def close(self) -> None:
         """Closes the file."""

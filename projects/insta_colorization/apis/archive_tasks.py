@@ -260,16 +260,18 @@ class EvaluateTask(Task):
         from .pipeline import Steps, all_unchanged
 
         def read(job: Job, _: None) -> Any:
-            truth = load(stored(job), self.max_pixels).rgb8
-            coloured = load(self.coloured.file(jobs[job].name), self.max_pixels).rgb8
+            return tuple(load(file, self.max_pixels).rgb8 for file in (self._coloured(jobs[job]), stored(job)))
+
+        def measure(job: Job, pictures: Any) -> dict[str, float]:
+            coloured, truth = pictures
             if coloured.shape != truth.shape:
-                address = without_password(self.coloured.file(jobs[job].name).address)
-                raise ValueError(f'{address} has the shape {coloured.shape}, but its truth {truth.shape}')
-            return coloured, truth
+                name = without_password(self._coloured(jobs[job]).address)
+                raise ValueError(f'{name} has the shape {coloured.shape}, but its truth {truth.shape}')
+            return compare(coloured, truth, loaded)
 
         def finish(job: Job, figures: dict[str, float]) -> dict[str, Any]:
             stored(job).require_same()
-            coloured = without_password(self.coloured.file(jobs[job].name).address)
+            coloured = without_password(self._coloured(jobs[job]).address)
             row = {'photo': as_unicode(job.name), 'coloured': as_unicode(coloured), **figures}
             self.target.write(f'{jobs[job].name}.json', (json.dumps(row, indent=1) + '\n').encode())
             return row
@@ -278,9 +280,12 @@ class EvaluateTask(Task):
         report.figures += [row for row in known if row is not None]
         report.skipped += len(photos) - known.count(None)
         jobs = {_job_of(photo): photo for photo, row in zip(photos, known, strict=True) if row is None}
-        steps = Steps(read, all_unchanged, lambda job, pair: compare(*pair, loaded), all_unchanged, finish)
+        steps = Steps(read, all_unchanged, measure, all_unchanged, finish)
         stages = ('read', 'measure', 'measure', 'measure', 'write')
         report.figures += _through(jobs, steps, stages, self.pace, report)
+
+    def _coloured(self, photo: Planned) -> StoredFile:
+        return self.coloured.file(photo.name)
 
     def _known(self, photo: Planned) -> dict[str, Any] | None:
         """The figures that a photo has already, if they are all that is measured."""

@@ -119,14 +119,14 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
 
 
-def absolute(text: str | None) -> str | None:
+def absolute(text: str) -> str:
     """A path for workers, which have a working folder of their own; what is no path stays as it is."""
-    return str(Path(text).resolve()) if text is not None and Path(text).exists() else text
+    return str(Path(text).resolve()) if Path(text).exists() else text
 
 
-def absolute_detector(text: str | None) -> str | None:
+def absolute_detector(text: str) -> str:
     """The same of a detector's files, FILE.onnx or CONFIG.py:CHECKPOINT.pth; folders may be called like detectors."""
-    return text and ':'.join(str(absolute(part)) if Path(part).suffix else part for part in text.split(':'))
+    return ':'.join(absolute(part) if Path(part).suffix else part for part in text.split(':'))
 
 
 class _Words(argparse.Action):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from insta_colorization.apis.archive_manifest import read_manifest
+from insta_colorization.apis.archive_manifest import PhotoRequest, read_manifest
 from insta_colorization.apis.archive_plan import Plan, natural_text
 from insta_colorization.apis.jobs import natural_key, plan
 from insta_colorization.fileio.stores import Folder
@@ -77,6 +77,7 @@ def test_results_below_the_source_by_a_link_are_no_photos(folder, tmp_path):
         ('m.txt', 'b/1.jpg\r\n\n#2.jpg\n'),
         ('m.jsonl', '{"path": "b/1.jpg", "year": 1901}\n\n"#2.jpg"\n'),
         ('m.csv', 'year,path\n1901,b/1.jpg\n,#2.jpg\n'),
+        ('m.csv', 'path,page\nb/1.jpg,1,one more\n#2.jpg\n'),
     ],
 )
 def test_manifests(tmp_path, name, text):
@@ -112,6 +113,74 @@ def test_entries_that_cannot_be_done_are_refused_by_kind(folder, tmp_path):
     assert [name for _, name in pairs(made)] == ['a_jpg.png', 'c.png', 'a_jpg-2.png']
     assert sorted(failure.kind for failure in made.refused()) == ['duplicate', 'inside-target']
     assert 'was named before' in next(failure.reason for failure in made.refused() if failure.kind == 'duplicate')
+
+
+@pytest.mark.parametrize(
+    ('said', 'request_'),
+    [
+        ({}, PhotoRequest()),
+        ({'caption': '', 'hints': '', 'boxes': None, 'page': '', 'year': '1901'}, PhotoRequest()),
+        ({'caption': 'a red bus', 'page': '12'}, PhotoRequest('a red bus', page=12)),
+        ({'hints': '[{"object": 0, "color": "red"}]'}, PhotoRequest(hints=[{'object': 0, 'color': 'red'}])),
+        ({'hints': [], 'page': 3}, PhotoRequest(page=3)),
+        ({'hints': 'h.json', 'boxes': 's3://b/c.NPZ'}, PhotoRequest(hints='/p/h.json', boxes='/p/s3://b/c.NPZ')),
+    ],
+)
+def test_what_a_row_says(said, request_):
+    assert PhotoRequest.parse(said, '/p/{}'.format) == request_
+
+
+@pytest.mark.parametrize(
+    ('said', 'message'),
+    [
+        ({'caption': '...'}, r"a caption must have words, but got '\.\.\.'"),
+        ({'caption': 7}, '`caption` must be a text, but got 7'),
+        ({'hints': {'a': 1}}, r"`hints` must be a list of hints or the path of a file, but got \{'a': 1\}"),
+        ({'hints': '[{'}, '`hints` are not JSON: '),
+        ({'hints': '[{"object": 0, "color": "rad"}]'}, "`hints`, hint 0: there is no colour 'rad'"),
+        ({'boxes': 'a.json'}, r"`boxes` must be a file of \.npz, but got 'a\.json'"),
+        *(
+            ({'page': page}, f'`page` must be a whole number from 1, but got {page!r}')
+            for page in ('0', 'two', -1, 1.5, True)
+        ),
+    ],
+)
+def test_what_a_row_cannot_say(said, message):
+    with pytest.raises(ValueError, match=message):
+        PhotoRequest.parse(said, str)
+
+
+def test_what_is_wished_of_photos_is_planned_and_bad_rows_are_refused(folder, tmp_path):
+    manifest = tmp_path / 'm.csv'
+    manifest.write_text(
+        'path,year,page,caption,boxes\n'
+        'a.jpg,1901,,"a red bus, a blue sky",\n'
+        'sub/a.tif,,2,,b.npz\n'
+        'sub/a.tif,,3,,\n'
+        'sub/a.tif,,2,,\n'
+        'a.png,,two,,\n'
+    )
+    made = planned(tmp_path, folder, str(manifest))
+
+    photos = made.chunk(0, 9)
+    assert [(photo.name, photo.own) for photo in photos] == [
+        ('a.png', 'a.jpg'),
+        ('sub/a_page2.png', 'sub/a_page2.tif'),
+        ('sub/a_page3.png', 'sub/a_page3.tif'),
+    ]
+    boxes = str(folder / 'b.npz')
+    wished = [PhotoRequest('a red bus, a blue sky'), PhotoRequest(boxes=boxes, page=2), PhotoRequest(page=3)]
+    assert [photo.said for photo in photos] == wished
+    refused = {failure.kind: failure for failure in made.refused()}
+    assert refused.keys() == {'duplicate', 'request'}
+    assert refused['request'].photo == str(folder / 'a.png')
+    assert refused['request'].reason == f"line 6 of {manifest}: `page` must be a whole number from 1, but got 'two'"
+
+
+def test_files_of_boxes_are_named_after_the_whole_name(folder, tmp_path):
+    made = planned(tmp_path, folder, suffix='.npz')
+
+    assert all(name == f'{Path(source).relative_to(folder)}.npz' for source, name in pairs(made))
 
 
 def test_names_that_are_no_unicode_stay(tmp_path):

@@ -6,8 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from insta_colorization.fileio.boxes import open_boxes, read_coco
-from insta_colorization.structures import COCO_CLASSES
+from insta_colorization.fileio import boxes as boxes_module
+from insta_colorization.fileio.boxes import npz_of, open_boxes, read_coco, read_npz
+from insta_colorization.structures import COCO_CLASSES, Instances
 
 SIZE = (40, 60)
 PHOTO = np.zeros((*SIZE, 3), np.uint8)
@@ -651,3 +652,45 @@ def test_another_kind_of_file(tmp_path):
 
     with pytest.raises(ValueError, match=r'\.json, from \.npz or from a folder of \.npz, but got .*boxes\.csv'):
         open_boxes(tmp_path / 'boxes.csv')
+
+
+class TestWrittenNpz:
+    """What is written for a photo is read as it was."""
+
+    CORNERS = [[1.3, 2.7, 30, 20], [0, 0, 60, 40]]
+
+    @pytest.mark.parametrize(
+        'more', [{}, {'labels': [3, -1]}, {'labels': [1, -1], 'classes': ('cat', 'gnu')}], ids=['none', 'coco', 'own']
+    )
+    def test_boxes_scores_and_labels(self, more):
+        written = Instances.clipped(self.CORNERS, SIZE, [0.9, 0.3], **more)
+
+        found = read_npz(npz_of(written)).on(SIZE)
+
+        assert (found.boxes == written.boxes).all()
+        assert (found.scores == written.scores).all()
+        if more:
+            assert names_of(found) == (['gnu', 'object'] if 'classes' in more else [COCO_CLASSES[3], None])
+
+    @pytest.mark.parametrize('more', [{}, {'labels': []}, {'labels': [], 'classes': ('gnu',)}], ids=str)
+    def test_nothing(self, more):
+        written = Instances.clipped(np.zeros((0, 4)), SIZE, **more)
+
+        assert len(read_npz(npz_of(written, masks=True), masks=True).on(SIZE, masks=True)) == 0
+
+    def test_masks(self):
+        masks = np.zeros((2, *SIZE), bool)
+        masks[0, 5:9, 2:20] = masks[1, :, ::2] = True
+        written = Instances.clipped(self.CORNERS, SIZE).with_masks(masks)
+
+        found = read_npz(npz_of(written, masks=True), masks=True).on(SIZE, masks=True)
+
+        assert all((found.whole_mask(number) == written.whole_mask(number)).all() for number in (0, 1))
+        assert read_npz(npz_of(written), masks=True).segmentations is None
+
+    def test_more_masks_than_are_read(self, monkeypatch):
+        monkeypatch.setattr(boxes_module, '_MAX_ARRAY_BYTES', 2 * 40 * 60 - 1)
+        written = Instances.clipped(self.CORNERS, SIZE).with_masks(np.ones((2, *SIZE), bool))
+
+        with pytest.raises(ValueError, match='2 masks of 60 x 40 pixels take 4800 bytes, more than the 4799 that are'):
+            npz_of(written, masks=True)
