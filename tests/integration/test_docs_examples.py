@@ -36,6 +36,7 @@ ONLY_PARSED = {
     'mask-rcnn_r50': 'weights of mmdet',
     'my_config.py': 'weights of mmdet',
     'colorize_archive.py': 'starts Ray; test_archives.py',
+    **dict.fromkeys(['detect_archive.py', 'evaluate_archive.py'], 'starts Ray; test_archive_tasks.py'),
     'simulate_archive.py': 'what a run of Ray measured; test_simulate_archive.py',
     'tools/serve.py': 'serves until it is stopped; test_studio.py',
     'edits.json': 'what the studio saves; test_edits.py',
