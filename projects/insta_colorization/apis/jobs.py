@@ -39,7 +39,8 @@ URL_SCHEMES = ('http://', 'https://')
 OWN_SUFFIX = 'same'
 DEFAULT_SUFFIX = '.png'
 # Side files are named after their result, with one of these suffixes.
-SIDE_FILES = ('.instances.png', '.fusion.png', '.classes.png', MAP_SUFFIX, '.json')
+SHEETS, RECORD = ('.instances.png', '.fusion.png', '.classes.png'), '.json'
+SIDE_FILES = (*SHEETS, MAP_SUFFIX, RECORD)
 # Photos that are not files.
 Picture = np.ndarray | Image.Image | bytes
 _TIMEOUT_SECONDS = 60

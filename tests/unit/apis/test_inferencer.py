@@ -777,6 +777,35 @@ class TestFiles:
         assert read_photo(tmp_path / 'array_0.png.fusion.png').size == (2 * (48 + 22), 4 * 64 + 3 * 6)
 
     @pytest.mark.slow
+    def test_what_tells_of_a_replaced_result_goes_and_nothing_else(self, fused, tmp_path):
+        fused(textured(), out_dir=tmp_path, show_instances=True, show_fusion=['3'], save_json=True)
+        mine = ('array_0.png.classes.png', 'array_0.png.map.png', 'array_0.png.xmp', 'array_0.xmp', 'b.png.json')
+        for name in mine:
+            write_photo(textured(), tmp_path / 'mine.png')
+            (tmp_path / 'mine.png').rename(tmp_path / name)
+
+        fused(textured(seed=2), out_dir=tmp_path, overwrite=True, show_instances=True)
+
+        left = ('array_0.png', 'array_0.png.instances.png', *mine)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(left)
+
+    @pytest.mark.parametrize('text', ['{"output": "array_0.png"}', '[1]', 'no JSON', '[' * 10**5], ids=len)
+    def test_json_of_another_program_stays(self, plain, tmp_path, text):
+        (tmp_path / 'array_0.png').touch()
+        (tmp_path / 'array_0.png.json').write_text(text)
+
+        plain(textured(), out_dir=tmp_path)
+
+        assert (tmp_path / 'array_0.png.json').read_text() == text
+
+    def test_the_result_of_a_sheet_is_none(self, plain, fused, tmp_path):
+        fused(textured(), out_dir=tmp_path / 'a', show_instances=True)
+        plain(tmp_path / 'a', out_dir=tmp_path / 'b')
+
+        plain(tmp_path / 'a' / 'array_0.png', out_dir=tmp_path / 'b', overwrite=True)
+
+        assert sorted(path.name for path in (tmp_path / 'b').iterdir()) == ['array_0.png', 'array_0.png.instances.png']
+
     def test_fusion_maps_in_a_batch_belong_to_their_photo(self, fused, album):
         rows = ('conv2', 'conv10')
 
