@@ -38,6 +38,7 @@ from .exif import (
 )
 from .icc import grey_table, of_own_length
 from .jpeg import extension_of, with_extension
+from .png import with_early_metadata
 from .tiff import MOST_PAGES, Layout, lab_of, layouts_of, read_by_tifffile, to_depth
 from .xmp import divided, joined
 
@@ -273,6 +274,7 @@ def _open(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     """Decodes the header of a file, of one of its pages or, by None, of its picture."""
     if data[:4] in _TIFF_HEADS:
         return _open_tiff(data, max_pixels, page)
+    data = with_early_metadata(data)
     image = open_by_vips(data, max_pixels)
     if image is None:
         image = _by_pillow(data, max_pixels)
