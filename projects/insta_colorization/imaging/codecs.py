@@ -30,6 +30,7 @@ from .decoders import (
 from .exif import (
     BIG_ENDIAN_BIGTIFF,
     OF_SENSORS,
+    XMP_TAG,
     TiffMetadata,
     iptc_of_photoshop,
     photoshop_of_iptc,
@@ -153,7 +154,8 @@ def xmp_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
     """The XMP packet of a file, whose pixels are not decoded; b'' for none; raises as `decode` does."""
 
     def found() -> bytes:
-        return _xmp_in(_open(data, max_pixels, 0).image, data)
+        opened = _open(data, max_pixels, 0)
+        return _xmp_in(opened.image, opened.said, data)
 
     try:
         return with_own_error(found)
@@ -163,9 +165,10 @@ def xmp_of(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
         raise ImageReadError(f'cannot read {name}: {reason_of(error)}') from error
 
 
-def _xmp_in(image: 'pyvips.Image', data: bytes) -> bytes:
+def _xmp_in(image: 'pyvips.Image', said: TiffMetadata, data: bytes) -> bytes:
     """The XMP packet of an image that was opened from these bytes; b'' for none."""
-    packet = image.get('xmp-data') if image.get_typeof('xmp-data') else b''
+    # Other decoders than libvips do not pass it on.
+    packet = image.get('xmp-data') if image.get_typeof('xmp-data') else said.xmp
     rest = extension_of(data)
     return joined(packet, rest) if packet and rest else packet
 
@@ -178,7 +181,7 @@ def _decode(data: bytes, max_pixels: int, page: int | None) -> tuple[np.ndarray,
         image = _in_depth(image, layout)
     dpi = _read_dpi(image, data)
     image, profile, convert = _to_srgb(_upright(image))
-    blobs = {'exif-data': said.exif, 'iptc-data': said.iptc, 'xmp-data': _xmp_in(image, data)}
+    blobs = {'exif-data': said.exif, 'iptc-data': said.iptc, 'xmp-data': _xmp_in(image, said, data)}
     pixels = image.numpy().reshape(image.height, image.width, -1)
     kept = {name: blob for name, blob in blobs.items() if blob}
     return pixels, Metadata(profile, convert, kept, dpi), pages, other
@@ -436,13 +439,17 @@ def png_of(image: 'Image.Image') -> bytes:
     Raises:
         ImageReadError: its pixels are none that a photo has, see `in_photo_mode`.
     """
+    if isinstance(packet := image.info.get('xmp'), str):  # as some TIFFs have it, where Pillow expects bytes
+        image.info['xmp'] = packet.encode('latin-1', 'replace')
     image.load()  # which turns a TIFF upright
     out, known = io.BytesIO(), in_photo_mode(image, value_bits(image))
     profile = None if image.mode == 'LAB' else image.info.get('icc_profile')
     dpi = image.info.get('dpi')
     if dpi and not _is_possible(dpi):
         dpi = None
-    known.save(out, 'PNG', compress_level=0, dpi=dpi, exif=image.getexif(), icc_profile=profile)
+    exif = image.getexif()
+    exif.pop(XMP_TAG, None)
+    known.save(out, 'PNG', compress_level=0, dpi=dpi, exif=exif, icc_profile=profile)
     return out.getvalue()
 
 

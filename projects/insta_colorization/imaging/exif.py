@@ -16,8 +16,10 @@ _EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
 _DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432, _EXIF, _GPS)
 # By the tag of the directory that they are in; None is the first one.
 _INNER_DIRECTORIES = {None: (_EXIF, _GPS), _EXIF: (_INTEROP,)}
-_IPTC_TAG, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC = 33723, 50706, 330, 262
-_READ_TAGS = {*_DESCRIPTIVE_TAGS, _IPTC_TAG, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC}
+XMP_TAG, _IPTC_TAG, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC = 700, 33723, 50706, 330, 262
+# Tags whose bytes some writers call something else, such as integers of 32 bits.
+_BYTES_TAGS = (XMP_TAG, _IPTC_TAG)
+_READ_TAGS = {*_DESCRIPTIVE_TAGS, *_BYTES_TAGS, _DNG_VERSION_TAG, _SUB_IMAGES, _PHOTOMETRIC}
 # What values mean that come from a sensor (TIFF/EP, DNG), and what a CR2 of Canon's has behind its header.
 OF_SENSORS, _CR2 = (32803, 34892), b'CR'
 # Pillow does not know such files.
@@ -27,10 +29,11 @@ _PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b'Photoshop 3.0\0', b'8BIM', 0x0404
 
 
 class TiffMetadata(NamedTuple):
-    """What a TIFF file says beside its pixels: EXIF that describes the photo, IPTC, and the kind of a raw photo."""
+    """What a TIFF file says beside its pixels: EXIF of the photo, IPTC, XMP, and the kind of a raw photo."""
 
     exif: bytes
     iptc: bytes
+    xmp: bytes = b''
     raw: str = ''
 
 
@@ -58,8 +61,7 @@ def _tags(tiff: bytes, at: int | None = None, group: int | None = None) -> dict[
     file.seek(directory.next if at is None else at)
     directory.load(file)
     wanted = [tag for tag in directory if group or tag in _READ_TAGS]  # what is damaged elsewhere does not matter
-    # Some writers call the bytes of IPTC integers of 32 bits.
-    found: dict[int, Any] = {tag: directory._tagdata[tag] if tag == _IPTC_TAG else directory[tag] for tag in wanted}
+    found: dict[int, Any] = {tag: directory._tagdata[tag] if tag in _BYTES_TAGS else directory[tag] for tag in wanted}
     tags: dict[int, Any] = {
         tag: value[0] if isinstance(value, tuple) and len(value) == 1 else value for tag, value in found.items()
     }
@@ -70,7 +72,8 @@ def tiff_metadata(tiff: bytes) -> TiffMetadata:
     """What a whole TIFF file says; what is damaged is left out, which is logged."""
     try:
         tags = _tags(tiff)
-        return TiffMetadata(_described(tags), tags.get(_IPTC_TAG, b''), _kind_of_raw(tiff, tags))
+        iptc, xmp = (tags.get(tag, b'') for tag in (_IPTC_TAG, XMP_TAG))
+        return TiffMetadata(_described(tags), iptc, xmp, _kind_of_raw(tiff, tags))
     except Exception as error:  # Pillow's reader stumbles over damaged tags in many ways
         logger.warning('EXIF data is left out: %s', error)
         return TiffMetadata(b'', b'')

@@ -13,7 +13,7 @@ from skimage import img_as_ubyte, img_as_uint
 from skimage.color import lab2rgb, rgb2lab
 
 from insta_colorization.imaging import codecs
-from insta_colorization.imaging.codecs import pages_in
+from insta_colorization.imaging.codecs import pages_in, xmp_of
 from insta_colorization.imaging.decoders import libvips
 from insta_colorization.imaging.exif import tiff_metadata
 from insta_colorization.imaging.photo import ImageReadError, as_photo, decode_photo, load_rgb
@@ -305,6 +305,18 @@ def test_a_bigtiff_says_what_a_tiff_says(order: str) -> None:
 
 
 @pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('kind', [1, 7, 2], ids=['bytes', 'undefined', 'text'])
+@pytest.mark.parametrize('options', [{}, {'compression': 'lzma'}, {'byteorder': '>', 'bigtiff': True}], ids=str)
+@pytest.mark.parametrize('dtype', [np.uint8, np.float64])
+def test_xmp_comes_along_whoever_decodes(dtype: type, options: dict, kind: int) -> None:
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    values = (GREY / 255).astype(dtype) if dtype == np.float64 else GREY
+    data = tiff(values, extratags=[(700, kind, len(packet), packet, True)], **options)
+
+    assert decode_photo(data, 'x').metadata.blobs['xmp-data'].rstrip(b'\0') == packet
+    assert xmp_of(data, 'x').rstrip(b'\0') == packet
+
+
 def test_a_damaged_tag_that_nobody_asks_for_costs_no_exif() -> None:
     data = bytearray(tiff(GREY, metadata=None, software='Scan', extratags=[(269, 2, 0, 'a.tif', True)]))
     at = data.index(struct.pack('<HHL', 278, 4, 1))  # rows of a strip
