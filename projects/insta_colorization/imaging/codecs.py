@@ -243,7 +243,7 @@ def _encode(pixels: np.ndarray, metadata: Metadata, suffix: str, quality: int) -
     chosen = {'Q': quality} if suffix in _LOSSY_SUFFIXES else {}
     data = image.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix], **chosen)
     if suffix in ('.tif', '.tiff'):
-        return with_metadata(data, blobs.get('exif-data', b''), iptc)
+        return with_metadata(data, blobs.get('exif-data', b''), iptc, (image.width, image.height))
     return with_extension(data, rest) if rest else data
 
 

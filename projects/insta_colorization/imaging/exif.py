@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 # Tags of the first TIFF directory that describe the photo. The others describe how its pixels lie in that very file.
 _EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
+_DIMENSIONS = 0xA002, 0xA003  # width and height, in the directory of EXIF
 _DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432, _EXIF, _GPS)
 # By the tag of the directory that they are in; None is the first one.
 _INNER_DIRECTORIES = {None: (_EXIF, _GPS), _EXIF: (_INTEROP,)}
@@ -106,11 +107,21 @@ def _kept(value: Any) -> Any:
     return _Bytes(value) if isinstance(value, str) else value
 
 
-def with_metadata(tiff: bytes, block: bytes, iptc: bytes) -> bytes:
-    """Adds EXIF and IPTC to a little-endian TIFF file in memory: their directories, then a merged first directory."""
+def with_metadata(tiff: bytes, block: bytes, iptc: bytes, size: tuple[int, int]) -> bytes:
+    """Adds EXIF and IPTC to a little-endian TIFF file in memory: their directories, then a merged first directory.
+
+    Args:
+        tiff: the file.
+        block: EXIF; what it says of the picture's width and height is corrected, as by libvips in other formats.
+        iptc: bare IPTC.
+        size: (width, height).
+    """
     start = len(tiff) + len(tiff) % 2
     try:
-        added = _described(_tags(block.removeprefix(b'Exif\0\0')) if block else {}, start, iptc)
+        tags = _tags(block.removeprefix(b'Exif\0\0')) if block else {}
+        inner = tags.get(_EXIF, {})
+        inner.update({tag: value for tag, value in zip(_DIMENSIONS, size, strict=True) if tag in inner})
+        added = _described(tags, start, iptc)
     except Exception as error:  # as above
         logger.warning('EXIF data is left out: %s', error)
         added = _described({}, start, iptc)

@@ -184,6 +184,18 @@ def test_a_resolution_by_the_centimetre():
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.tif', '.png', '.webp'])
+def test_width_and_height_in_exif_are_those_of_the_turned_picture(suffix):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    exif.get_ifd(EXIF_DIRECTORY).update({0xA002: GREY.shape[1], 0xA003: GREY.shape[0], 0x9003: '1923:04:05 06:07:08'})
+
+    written = encode_photo(decode_photo(encoded(Image.fromarray(GREY), 'JPEG', exif=exif), 'x'), suffix)
+
+    said = Image.open(io.BytesIO(written)).getexif().get_ifd(EXIF_DIRECTORY)
+    assert (said[0xA002], said[0xA003], said[0x9003]) == (*GREY.shape, '1923:04:05 06:07:08')
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.tif', '.png', '.webp'])
 def test_notes_of_a_camera_are_kept(suffix):
     exif = Image.Exif()
     exif.get_ifd(EXIF_DIRECTORY)[MAKER_NOTE] = b'LEICA\0\0\0' + bytes(range(90))
