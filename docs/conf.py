@@ -39,6 +39,7 @@ apidoc_modules = [
 # A name is described where it is defined, not once more in each package that offers it.
 autodoc_default_options = {'ignore-module-all': True}
 autodoc_member_order = 'bysource'
+autodoc_use_type_comments = False  # there are none, and looking for them takes a tenth of the time
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 

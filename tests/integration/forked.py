@@ -7,15 +7,19 @@ start an interpreter.
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
+from multiprocessing import connection
 from pathlib import Path
 
 from quick_configs import leave_configs_unformatted
 
 TIMEOUT = 300  # seconds
+PATIENCE = 10  # seconds for the others after one has failed
 _FORKSERVER = multiprocessing.get_context('forkserver')
 _FORKSERVER.set_forkserver_preload(
     [
@@ -28,21 +32,53 @@ _FORKSERVER.set_forkserver_preload(
 )
 
 
-def run(script: Path, *arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Does what `python script arguments` would do in a folder; a signal that ends it is a negative exit status."""
+def run(
+    script: Path, *arguments: object, cwd: Path, processes: int = 1, **environment: str
+) -> subprocess.CompletedProcess:
+    """Does what `python script arguments` would do in a folder; a signal that ends it is a negative exit status.
+
+    Several processes know of each other as those of `torchrun` do. Their output is joined; the first one that fails
+    ends the others, if they do not end by themselves.
+    """
     command = [str(script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         # Files: what a killed process had started would keep pipes open for seconds.
         out, err = (Path(folder) / name for name in ('out', 'err'))
         settings = {**os.environ, **environment}
-        process = _FORKSERVER.Process(target=_run, args=(command, str(cwd), settings, str(out), str(err)))
-        process.start()
-        process.join(TIMEOUT)
-        if process.is_alive():
-            process.kill()
+        ranks = _ranks(processes) if processes > 1 else [{}]
+        started = [
+            _FORKSERVER.Process(target=_run, args=(command, str(cwd), {**settings, **rank}, str(out), str(err)))
+            for rank in ranks
+        ]
+        for process in started:
+            process.start()
+        status = _wait(started)
+        return subprocess.CompletedProcess(command, status, out.read_text(), err.read_text())
+
+
+def _ranks(count: int) -> list[dict[str, str]]:
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    common = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count)}
+    return [{**common, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(count)]
+
+
+def _wait(started: list) -> int:
+    """The exit status of the first process that fails, or 0."""
+    deadline = time.monotonic() + TIMEOUT
+    running, status = {process.sentinel: process for process in started}, 0
+    while running and (ended := connection.wait(list(running), deadline - time.monotonic())):
+        for process in map(running.pop, ended):
             process.join()
-        assert process.exitcode is not None
-        return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
+            if process.exitcode and not status:
+                status = process.exitcode
+                deadline = min(deadline, time.monotonic() + PATIENCE)
+    for process in running.values():
+        process.kill()
+        process.join()
+        status = status or process.exitcode
+    return status
 
 
 def _run(command: list[str], cwd: str, environment: dict[str, str], out: str, err: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import torch
@@ -637,9 +638,7 @@ class TestErrors:
 
     @pytest.mark.slow
     def test_in_a_process_of_its_own(self, tmp_path):
-        command = [sys.executable, str(DEMO), CONFIG, 'none.pth', '--out-dir', str(tmp_path / 'out')]
-
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = forked.run(DEMO, CONFIG, 'none.pth', '--out-dir', tmp_path / 'out', cwd=tmp_path)
 
         assert done.returncode == 1
         assert done.stderr == 'error: checkpoint none.pth does not exist\n'

@@ -1,12 +1,10 @@
-"""`detect_instances.py` and `dist_detect.sh` as a user runs them: killed, repeated, by several processes."""
+"""`detect_instances.py` as a user runs it: killed, repeated, by several processes."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import forked
@@ -19,7 +17,7 @@ from insta_colorization.detectors.selection import select
 from insta_colorization.imaging.photo import load_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
-ENV = {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, 'CUDA_VISIBLE_DEVICES': ''}
+ENV = {'CUDA_VISIBLE_DEVICES': ''}
 
 pytestmark = pytest.mark.slow
 
@@ -48,18 +46,12 @@ def whole(album, tmp_path_factory) -> bytes:
 TOOL = ROOT / 'tools' / 'detect_instances.py'
 
 
-def detect(detector: object, photos: Path, out: Path) -> subprocess.CompletedProcess:
-    return forked.run(TOOL, detector, photos, '--out', out, '--recursive', cwd=out.parent, **ENV)
+def detect(detector: object, photos: Path, out: Path, *options: str, **settings: Any) -> subprocess.CompletedProcess:
+    return forked.run(TOOL, detector, photos, '--out', out, '--recursive', *options, cwd=out.parent, **settings, **ENV)
 
 
-def detect_with_two(detector: object, photos: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
-    """Runs the script by a relative path from another folder than the checkout."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    script = os.path.relpath(ROOT / 'tools' / 'dist_detect.sh', out.parent)
-    line = [script, str(detector), '2', str(photos), '--out', out.name, '--recursive', *options]
-    return subprocess.run(line, env={**os.environ, **ENV, 'PORT': port}, cwd=out.parent, capture_output=True, text=True)
+def detect_with_two(detector: object, photos: Path, out: Path) -> subprocess.CompletedProcess:
+    return detect(detector, photos, out, '--launcher', 'pytorch', processes=2)
 
 
 # Runs a tool that is killed while it writes record `argv[1]` + 1 of its journal.

@@ -1,10 +1,7 @@
 """Two CPU processes measure what one measures, on a number of photos that they cannot share evenly."""
 
 import json
-import os
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import forked
@@ -59,12 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = {**os.environ, 'PATH': path, 'PORT': port, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60)
 
 
 def assert_same(found: object, expected: object) -> None:
@@ -85,8 +77,8 @@ def test_two_processes_give_the_results_of_one(folder, fused_weights):
     one = forked.run(ROOT / 'tools' / 'test.py', 'small.py', fused_weights, '--out', 'one.json', cwd=folder)
     assert one.returncode == 0, one.stderr[-3000:]
 
-    script = str(ROOT / 'tools' / 'dist_test.sh')
-    two = run([script, 'small.py', str(fused_weights), '2', '--out', 'two.json', '--work-dir', 'logs'], folder)
+    options = ('--launcher', 'pytorch', '--out', 'two.json', '--work-dir', 'logs')
+    two = forked.run(ROOT / 'tools' / 'test.py', 'small.py', fused_weights, *options, cwd=folder, processes=2)
     assert two.returncode == 0, two.stdout[-3000:] + two.stderr[-3000:]
 
     expected = json.loads((folder / 'one.json').read_text())

@@ -96,6 +96,7 @@ def loss_curve(work_dir: Path) -> list[float]:
     return [record['loss'] for record in records if 'loss' in record]
 
 
+# The one test that has several processes as a user starts them; what the other scripts start is asked below.
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_doubled_batch(folder):
     one = forked.run(ROOT / 'tools' / 'train.py', 'config.py', '--work-dir', 'one', cwd=folder)
@@ -124,10 +125,11 @@ def test_two_processes_are_one_with_the_doubled_batch(folder):
 def test_more_processes_than_photos(folder):
     (folder / 'one.txt').write_text('0.png\n')
 
-    done = run(
-        folder,
-        *(ROOT / 'tools' / 'dist_train.sh', 'config.py', 2, '--work-dir', 'none', '--cfg-options'),
+    done = forked.run(
+        *(ROOT / 'tools' / 'train.py', 'config.py', '--launcher', 'pytorch', '--work-dir', 'none', '--cfg-options'),
         f'train_dataloader.dataset.ann_file={folder / "one.txt"}',
+        cwd=folder,
+        processes=2,
     )
 
     assert done.returncode != 0
@@ -139,7 +141,7 @@ def test_more_processes_than_photos(folder):
 def test_a_loss_that_is_invalid_in_one_process_stops_all(folder):
     (folder / 'hooks.py').write_text(HOOKS)
 
-    done = run(folder, sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'hooks.py')
+    done = forked.run(folder / 'hooks.py', cwd=folder, processes=2)
 
     assert done.returncode == 0, done.stderr
     for rank in range(2):
@@ -164,15 +166,16 @@ def test_a_missing_argument_is_one_line(tmp_path, script):
 
 @pytest.fixture
 def words(tmp_path):
-    """Runs a script with a Python that prints what it would start; the port behind its option is the first word."""
+    """Runs a script, by its path from another folder, with a Python that prints what it would start."""
     fake = tmp_path / 'python'
     fake.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
 
     def started(script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         own = {name: value for name, value in os.environ.items() if name != 'PORT'}
-        command = [str(ROOT / 'tools' / script), *arguments]
-        return subprocess.run(command, env={**own, 'PYTHON': str(fake), **env}, capture_output=True, text=True)
+        command = [os.path.relpath(ROOT / 'tools' / script, tmp_path), *arguments]
+        settings = {**own, 'PYTHON': str(fake), **env}
+        return subprocess.run(command, env=settings, cwd=tmp_path, capture_output=True, text=True)
 
     return started
 
@@ -185,7 +188,7 @@ def words(tmp_path):
         ('dist_detect.sh', ['opencv', '2', 'a b'], ['detect_instances.py', 'opencv', 'a b', '--launcher', 'pytorch']),
     ],
 )
-def test_runs_on_one_machine_take_free_ports(words, script, arguments, expected):
+def test_runs_on_one_machine_take_free_ports(words, tmp_path, script, arguments, expected):
     with socket.socket() as first:
         first.bind(('', 0))
         first.listen()
@@ -198,6 +201,7 @@ def test_runs_on_one_machine_take_free_ports(words, script, arguments, expected)
     assert 1024 < int(ports[0]) < 65536
     assert '--nproc_per_node=2' in lines
     assert [Path(lines[7]).name, *lines[8:]] == expected
+    assert (tmp_path / lines[7]).is_file()
     assert (done.returncode, done.stdout) == (1, '')
     assert done.stderr.startswith(f'error: PORT {taken} cannot be used ([Errno 98] Address already in use); another')
     assert done.stderr.count('\n') == 1
