@@ -1,14 +1,13 @@
 """The rooms of the package and what they may know of each other: docs/architecture.md, read from the source."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.util import resolve_name
 from pathlib import Path
 
+import alone
 import pytest
 from mmengine.config import Config
 
@@ -130,7 +129,7 @@ assert not [name for name in sys.modules if name.startswith('{NAME}.models')]
 import {NAME}.datasets, {NAME}.detectors
 assert state() == before
 """
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    done = alone.run(code)
 
     assert done.returncode == 0, done.stderr
 

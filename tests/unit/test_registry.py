@@ -2,6 +2,7 @@ import importlib
 import subprocess
 import sys
 
+import alone
 import mmagic.registry as mmagic
 import mmengine.registry as mmengine
 import pytest
@@ -21,7 +22,7 @@ COLORIZER = {
     'instance_net': SMALL,
     'fusion_net': {'type': 'FusionNetwork', 'width': 1 / 16},
 }
-# A fresh interpreter, because the registries remember what was imported.
+# For a process of its own, because the registries remember what was imported.
 UNDER_MMAGICS_SCOPE = """
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -64,7 +65,7 @@ def test_without_mmagic_the_registries_are_children_of_mmengines(fault):
         "print(type(model).__name__, MODELS.parent.scope, METRICS.get('PSNR').__module__)"
     )
 
-    done = run(code)
+    done = alone.run(code)
 
     assert done.stdout.split() == ['ColorizationBackbone', 'mmengine', 'insta_colorization.evaluation.metrics.psnr']
 
@@ -150,8 +151,7 @@ def test_an_mmagic_config_with_custom_imports(tmp_path):
         }
     ).dump(str(config))
 
-    code = UNDER_MMAGICS_SCOPE.format(config=str(config))
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    done = alone.run(UNDER_MMAGICS_SCOPE.format(config=str(config)))
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-3:] == [

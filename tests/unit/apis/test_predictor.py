@@ -1,9 +1,8 @@
 """One photo and one request to one picture; `test_inferencer.py` has what many photos share."""
 
-import subprocess
-import sys
 from pathlib import Path
 
+import alone
 import numpy as np
 import pytest
 import torch
@@ -296,8 +295,8 @@ def test_names_are_found_when_they_are_asked_for():
     with pytest.raises(AttributeError, match=r"'insta_colorization\.apis' has no attribute 'Predicter'"):
         apis.Predicter  # noqa: B018
     code = 'import sys, insta_colorization.apis as a; a.Predictor; print("mmengine.infer" in sys.modules)'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == 'False'
+    done = alone.run(code)
+    assert done.stdout.strip() == 'False', done.stderr
 
 
 @pytest.mark.parametrize(

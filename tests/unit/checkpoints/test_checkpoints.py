@@ -2,13 +2,13 @@ import json
 import pickle
 import re
 import shutil
-import subprocess
 import sys
 import textwrap
 import time
 from functools import partial
 from pathlib import Path
 
+import alone
 import numpy as np
 import pytest
 import torch
@@ -841,7 +841,7 @@ def test_importing_changes_nothing_in_mmengine():
         from mmengine.runner import checkpoint
         assert checkpoint.CheckpointLoader._schemes[''] is checkpoint.load_from_local
     """
-    done = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
+    done = alone.run(textwrap.dedent(code))
     assert done.returncode == 0, done.stderr
 
 
