@@ -112,6 +112,8 @@ class ColorTask(Task):
 
     def _publish(self, job: Job, photo: Planned, boxes: str | None) -> None:
         """Moves a photo and what belongs to it to the target; the photo itself comes last, see `ResultWriter`."""
+        from .results import remove_old
+
         assert job.target is not None
         stored(job).require_same()
         name, written = photo.name, job.target
@@ -127,6 +129,8 @@ class ColorTask(Task):
                     told['boxes_file'] = as_unicode(without_password(boxes))
                 path.write_text(json.dumps(told, indent=1) + '\n')
             self.target.put(own, path)
+        if self.target.path is not None:
+            remove_old(self.target.path / name, [path.name.removeprefix(written.name) for path in beside])
         self.target.put(name, written)
 
 

@@ -68,6 +68,16 @@ def test_results_and_records_are_published_whole(predictor, photos, tmp_path, pl
     assert list(tmp_path.glob('out/.*')) == []
 
 
+def test_sheets_of_replaced_results_go(predictor, photos, tmp_path):
+    target = Folder.at(tmp_path / 'out')
+    colour(predictor, photos[:1], target, show_instances=True)
+    assert 'sub/1.png.instances.png' in target.names()
+
+    colour(predictor, photos[:1], target, overwrite=True)
+
+    assert sorted(target.names()) == ['sub/1.png', 'sub/1.png.json']
+
+
 def test_what_a_stage_waits_for_is_not_its_time(predictor, photos, tmp_path, monkeypatch):
     color = predictor.color
 
