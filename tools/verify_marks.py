@@ -1,6 +1,6 @@
 """Reads back how files say that they were colourised: the marks in their XMP and their C2PA manifests.
 
-    python tools/verify_marks.py FILE ... [--json] [--trust CERTIFICATES.pem]
+    python tools/verify_marks.py FILE ... [--json] [--trust CERTIFICATES.pem] [--max-pixels N]
 
 The exit status is 1 if a file has no mark, cannot be read, or has an invalid manifest.
 """
@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from insta_colorization.utils.cli import Command, Parser
+from insta_colorization.utils.cli import Command, Parser, add_options, chosen
 from insta_colorization.utils.errors import as_unicode, printable
+from insta_colorization.utils.options import InputOptions
 
 
 def arguments(parser: Parser) -> None:
@@ -21,16 +22,18 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--json', action='store_true', help='print a list of objects, one per file')
     text = 'PEM file of certificates, one of which a manifest must be signed under; default: any signer'
     parser.add_argument('--trust', type=Path, metavar='FILE', help=text)
+    add_options(parser, InputOptions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Reads and prints; returns the exit status, 1 with a file whose marks do not hold."""
     from insta_colorization.imaging.verification import verify
 
+    limit = chosen(args, InputOptions).max_pixels
     anchors = None if args.trust is None else args.trust.read_text(errors='replace')
     if anchors is not None and '-----BEGIN CERTIFICATE-----' not in anchors:
         raise ValueError(f'{args.trust} holds no certificate in PEM form')
-    found = [verify(Path(file), anchors) for file in args.files]
+    found = [verify(Path(file), anchors, limit) for file in args.files]
     if args.json:
         print(json.dumps([{**each, 'file': as_unicode(each['file'])} for each in found], indent=1))
     else:

@@ -8,6 +8,7 @@ from insta_colorization.utils.errors import sentence
 
 from .codecs import xmp_of
 from .credentials import read_manifest
+from .decoders import MAX_PIXELS
 from .marks import SOURCE_TYPE
 from .xmp import read_origin
 
@@ -15,12 +16,13 @@ from .xmp import read_origin
 _MANIFEST = b'jumdc2pa'
 
 
-def verify(file: Path, anchors: str | None = None) -> dict[str, Any]:
+def verify(file: Path, anchors: str | None = None, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     """Reads and checks the marks of a file.
 
     Args:
         file: a result.
         anchors: see `read_manifest`.
+        max_pixels: how many pixels it may have.
 
     Returns:
         `file`; `holds`, whether the file has a mark and its manifest, if any, is valid; `xmp`, its `source_type` and
@@ -33,7 +35,7 @@ def verify(file: Path, anchors: str | None = None) -> dict[str, Any]:
     except OSError as error:
         return found | {'error': f'cannot read {file}: {error.strerror}'}
     try:
-        found['xmp'] = _xmp(data, str(file))
+        found['xmp'] = _xmp(data, str(file), max_pixels)
         found['c2pa'] = _manifest(data, file.name, anchors)
     except (ImportError, OSError, ValueError) as error:
         return found | {'error': sentence(error)}
@@ -44,8 +46,8 @@ def verify(file: Path, anchors: str | None = None) -> dict[str, Any]:
     return found | {'holds': marked and (manifest is None or manifest['state'] in enough)}
 
 
-def _xmp(data: bytes, name: str) -> dict[str, Any] | None:
-    packet = xmp_of(data, name)
+def _xmp(data: bytes, name: str, max_pixels: int) -> dict[str, Any] | None:
+    packet = xmp_of(data, name, max_pixels)
     if not packet:
         return None
     try:

@@ -47,6 +47,13 @@ def test_one_without_marks_among_others(main, files, capsys):
     assert out.endswith(f'{files[1]}: NOT marked\n')
 
 
+@pytest.mark.parametrize(('most', 'status'), [(PIXELS[..., 0].size, 0), (PIXELS[..., 0].size - 1, 1)])
+def test_results_up_to_a_limit_of_pixels_are_read(main, files, capsys, most, status):
+    assert main([files[0], '--max-pixels', str(most)]) == status
+
+    assert ('more than max_pixels 2399 allows' in capsys.readouterr().out) == bool(status)
+
+
 def test_as_json(main, files, tmp_path, capsys):
     assert main([*files, str(tmp_path / 'absent.jpg'), '--json']) == 1
 
