@@ -20,6 +20,7 @@ import numpy as np
 from .decoders import (
     MAX_PIXELS,
     ImageReadError,
+    check_pixels,
     libvips,
     open_by_pillow,
     open_by_vips,
@@ -83,6 +84,9 @@ _MODES_WITH_ALPHA = {'La': 'LA', 'PA': 'RGBA', 'RGBa': 'RGBA'}
 _TIFF_HEADS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Fields of an image that stay when its numbers become others.
 _CARRIED = ('vips-loader', 'icc-profile-data', 'xmp-data', 'orientation', 'resolution-unit', 'n-pages')
+# SGI, JPEG 2000 and its codestream.
+_SGI, _JP2, _J2K = b'\x01\xda', b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51'
+_PPM = re.compile(rb'P6' + 3 * rb'(?:\s|#[^\n]*\n)+(\d{1,9})' + rb'\s')
 # What a JPEG of several pictures says behind its metadata, and an animated AVIF at the start.
 _MPO, _HEAD_BYTES, _AVIF_FRAMES = b'MPF\0', 2**20, b'ftypavis'
 _LOADERS_WITH_PAGES = ('gif', 'tiff', 'webp')
@@ -135,6 +139,8 @@ def decode(
     except (ImageReadError, libvips().Error) as error:
         reason = way_out(data) or (str(error) if isinstance(error, ImageReadError) else reason_of(error))
         raise ImageReadError(f'cannot read {name}: {reason}') from error
+    if pixels.dtype == np.uint8 and (bits := _bits_of_colours(data)) > 8:
+        logger.warning('%s has %d bits, of which 8 are read; `magick IN -depth 16 OUT.tif` keeps them', name, bits)
     if other:
         logger.warning('%s begins with a preview; the picture itself is used', name)
     elif pages > 1 and page is None:
@@ -280,7 +286,7 @@ def _open(data: bytes, max_pixels: int, page: int | None) -> _Opened:
     data = with_early_metadata(data)
     image = open_by_vips(data, max_pixels)
     if image is None:
-        image = _by_pillow(data, max_pixels)
+        image = _wide_pixmap(data, max_pixels) or _by_pillow(data, max_pixels)
     if page:
         pages = _pages(image, data)
         if page >= pages:
@@ -353,6 +359,37 @@ def _of_values(values: np.ndarray, layout: Layout | None, interpretation: str) -
 def _turned(values: np.ndarray) -> np.ndarray:
     """Unsigned integers (H, W, C) with black for white in the first band, beside which there may be alpha."""
     return values ^ np.array([np.iinfo(values.dtype).max] + [0] * (values.shape[2] - 1), values.dtype)
+
+
+def _wide_pixmap(data: bytes, max_pixels: int) -> 'pyvips.Image | None':
+    """A binary PPM of more than 8 bits, of which Pillow keeps 8; None for other files."""
+    found = _PPM.match(data)
+    width, height, white = map(int, found.groups()) if found else (0, 0, 0)
+    if found is None or not width * height or white not in range(256, 65536):
+        return None
+    check_pixels(width, height, max_pixels)
+    lacking = found.end() + 6 * width * height - len(data)
+    if lacking > 0:
+        raise ImageReadError(f'it is cut short: {lacking} bytes are missing')
+    values = np.frombuffer(data, '>u2', 3 * width * height, found.end()).reshape(height, width, 3)
+    image = libvips().Image.new_from_array(_stretched(values, white), interpretation='rgb16')
+    image.set_type(libvips().GValue.gstr_type, 'vips-loader', 'ppmload_buffer')
+    return image
+
+
+def _bits_of_colours(data: bytes) -> int:
+    """How many bits the values of a JPEG 2000 or SGI file have, of whose colours Pillow keeps 8; 0 for other files."""
+    if data.startswith(_SGI):
+        return 8 * data[3]
+    start = data.find(_J2K, 0, _HEAD_BYTES) if data.startswith((_J2K, _JP2)) else -1
+    return (int.from_bytes(data[start + 42 : start + 43], 'big') & 127) + 1 if start >= 0 else 0
+
+
+def _stretched(values: np.ndarray, white: int) -> np.ndarray:
+    """Values (H, W, C) of 0 to `white` as uint16."""
+    if white == 65535:
+        return values.astype(np.uint16)
+    return (np.arange(65536) * (65535 / white)).clip(0, 65535).round().astype(np.uint16)[values]
 
 
 def _by_pillow(data: bytes, max_pixels: int, page: int = 0) -> 'pyvips.Image':

@@ -3,13 +3,14 @@
 import io
 import struct
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageOps
 
 from insta_colorization.imaging.codecs import Metadata, xmp_of
-from insta_colorization.imaging.decoders import libvips
+from insta_colorization.imaging.decoders import ImageReadError, libvips
 from insta_colorization.imaging.photo import Photo, decode_photo, encode_photo, read_photo
 
 pytest.importorskip('pyvips', reason='pip install "pyvips[binary]"')
@@ -116,6 +117,57 @@ class TestCmyk:
         )
         assert wide.dtype == np.uint16
         assert np.abs(wide / 257 - narrow).max() <= 1
+
+
+class TestPixmaps:
+    @pytest.mark.parametrize('white', [65535, 4095, 256])
+    def test_of_more_than_8_bits_keep_them(self, white):
+        values = np.random.default_rng(3).integers(0, white + 1, (5, 7, 3))
+        data = b'P6 # by dcraw\n7\n#\n5 %d\n' % white + values.astype('>u2').tobytes()
+
+        photo = decode_photo(data, 'x')
+
+        np.testing.assert_array_equal(photo.pixels, (values * (65535 / white)).round().astype(np.uint16))
+
+    def test_of_8_bits_have_8(self):
+        data = b'P6\n%d %d\n255\n' % GREY.shape[::-1] + COLOUR.tobytes()
+
+        np.testing.assert_array_equal(decode_photo(data, 'x').pixels, COLOUR)
+
+    @pytest.mark.parametrize(
+        ('data', 'message'),
+        [
+            (b'P6\n7 5\n65535\n' + bytes(209), 'it is cut short: 1 bytes are missing'),
+            (b'P6\n99999 99999\n65535\n', 'it has 99999 x 99999 pixels, more than max_pixels'),
+            (b'P6\n0 5\n65535\n' + bytes(99), 'cannot read x: '),
+            (b'P6\n7 5\n65536\n' + bytes(999), 'cannot read x: '),
+        ],
+        ids=['short', 'large', 'empty', 'white'],
+    )
+    def test_that_are_damaged(self, data, message):
+        with pytest.raises(ImageReadError, match=message):
+            decode_photo(data, 'x')
+
+
+@pytest.mark.parametrize('kind', ['sgi', 'jp2', 'ppm'])
+def test_depth_is_not_lost_without_a_word(kind, caplog):
+    wide = COLOUR.astype(np.uint16) * 257
+    if kind == 'sgi':
+        data = encoded(Image.fromarray(COLOUR), 'SGI', bpc=2)
+    elif kind == 'ppm':
+        data = b'P6\n%d %d\n65535\n' % GREY.shape[::-1] + wide.astype('>u2').tobytes()
+    else:
+        if not cv2.haveImageWriter('a.jp2'):
+            pytest.skip('this OpenCV writes no JPEG 2000')
+        data = cv2.imencode('.jp2', np.kron(wide, np.ones((2, 2, 1), np.uint16)))[1].tobytes()
+
+    photo = decode_photo(data, 'a')
+
+    told = 'a has 16 bits, of which 8 are read' in caplog.text
+    assert told == (photo.pixels.dtype == np.uint8) == (kind != 'ppm')
+    decode_photo(encoded(Image.fromarray(COLOUR), 'JPEG2000'), 'b')
+    decode_photo(encoded(Image.fromarray(wide[..., 0]), 'JPEG2000'), 'b')
+    assert 'b has' not in caplog.text
 
 
 class TestOrientation:
