@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from insta_colorization.fileio.files import scratch_folder, temporary_folder
 from insta_colorization.fileio.stores import Folder, StoredFile
-from insta_colorization.imaging.photo import is_whole
+from insta_colorization.imaging.photo import ENDS, is_whole
 from insta_colorization.utils.errors import as_unicode, sentence
 from insta_colorization.utils.memory import keep_between_photos
 from insta_colorization.utils.options import ColourOptions, InputOptions, NetworkOptions, PaceOptions, ResultOptions
@@ -330,7 +330,7 @@ def _without_result(target: Folder, photos: Sequence[Planned], report: Report) -
 
 def _exists(file: StoredFile) -> bool:
     """Whether there is a result that is not empty and ends as its format says."""
-    size, head, tail = file.ends()
+    size, head, tail = file.ends(ENDS)
     return size > 0 and is_whole(size, head, tail)
 
 

@@ -110,6 +110,8 @@ def _kept(value: Any) -> Any:
 def with_metadata(tiff: bytes, block: bytes, iptc: bytes, size: tuple[int, int]) -> bytes:
     """Adds EXIF and IPTC to a little-endian TIFF file in memory: their directories, then a merged first directory.
 
+    That is the end of the file, also where there is nothing to add, so that a file that is cut short has none.
+
     Args:
         tiff: the file.
         block: EXIF; what it says of the picture's width and height is corrected, as by libvips in other formats.
@@ -125,10 +127,9 @@ def with_metadata(tiff: bytes, block: bytes, iptc: bytes, size: tuple[int, int])
     except Exception as error:  # as above
         logger.warning('EXIF data is left out: %s', error)
         added = _described({}, start, iptc)
-    if not added:
-        return tiff
+    directories = [*([start] if added else []), struct.unpack_from('<L', tiff, 4)[0]]
     tiff = tiff.ljust(start, b'\0') + added.removeprefix(b'Exif\0\0')[8:]
-    entries = {entry[:2]: entry for at in (start, struct.unpack_from('<L', tiff, 4)[0]) for entry in _entries(tiff, at)}
+    entries = {entry[:2]: entry for at in directories for entry in _entries(tiff, at)}
     merged = b''.join(sorted(entries.values(), key=lambda entry: struct.unpack_from('<H', entry)))
     head = tiff[:4] + struct.pack('<L', len(tiff))
     return head + tiff[8:] + struct.pack('<H', len(entries)) + merged + bytes(4)

@@ -39,8 +39,8 @@ Source = Union[str, os.PathLike[str], bytes, np.ndarray, 'Image.Image', 'Page', 
 
 # What is put behind the name of a result, so that the file is the map of that photo, see `maps.write_map`.
 MAP_SUFFIX = '.map.png'
-# How much of a file's head and tail tells whether it is whole.
-ENDS = 12
+# How much of a file's head and tail tells whether it is whole: the directory of a TIFF is the longest.
+ENDS = 512
 _COLOUR_SPREAD = 0.02
 # Synology, QNAP, zip files of a Mac, Windows.
 _SERVICE_FOLDERS = {'@eadir', '#recycle', '@recycle', '@recently-snapshot', '__macosx', '$recycle.bin', 'lost+found'}
@@ -329,13 +329,16 @@ def is_whole(size: int, head: bytes, tail: bytes) -> bool:
         tail: its last `ENDS` bytes.
     """
     if head.startswith(b'\x89PNG'):
-        return tail.startswith(bytes(4) + b'IEND')
+        return tail[-12:].startswith(bytes(4) + b'IEND')
     if head.startswith(b'\xff\xd8'):
         return tail.endswith(b'\xff\xd9')
     if head.startswith(b'RIFF'):
         return int.from_bytes(head[4:8], 'little') + 8 <= size
-    # The first directory of a TIFF is written last.
-    return not head.startswith(b'II*\0') or int.from_bytes(head[4:8], 'little') < size
+    # The first directory of a TIFF is written last; where it begins earlier than the tail, another program did.
+    start = int.from_bytes(head[4:8], 'little') - (size - len(tail))
+    if not head.startswith(b'II*\0') or start < 0:
+        return True
+    return start + 6 + 12 * int.from_bytes(tail[start : start + 2], 'little') <= len(tail)
 
 
 def _is_colour(pixels: np.ndarray) -> bool:

@@ -16,6 +16,7 @@ from skimage.color import rgb2lab
 
 from insta_colorization.imaging.decoders import libvips
 from insta_colorization.imaging.photo import (
+    ENDS,
     ImageReadError,
     ImageWriteError,
     Metadata,
@@ -23,6 +24,7 @@ from insta_colorization.imaging.photo import (
     decode_photo,
     encode_photo,
     is_photo_name,
+    is_whole,
     photos_below,
     read_photo,
     write_photo,
@@ -227,6 +229,19 @@ def test_metadata_round_trip(source: str, target: str, deep: bool, tmp_path: Pat
     assert (taken[TAKEN], tuple(taken[EXPOSURE]), place[1]) == ('1936:05:04 10:20:30', (1, 250), 'N')
     if deep and target in ('.png', '.tif'):
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+@pytest.mark.parametrize('exif', [False, True])
+@pytest.mark.parametrize('suffix', ['.tif', '.png', '.jpg', '.webp'])
+def test_what_is_cut_anywhere_is_not_whole(suffix: str, exif: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    blobs = {'xmp-data': XMP, **({'exif-data': exif_block()} if exif else {})}
+    data = encode_photo(Photo(pixels, metadata=Metadata(blobs=blobs)), suffix)
+
+    def whole(size: int) -> bool:
+        return is_whole(size, data[: min(size, ENDS)], data[:size][-ENDS:])
+
+    assert [size for size in range(16, len(data) + 1) if whole(size)] == [len(data)]
 
 
 def test_tiff_with_added_exif_is_whole(tmp_path: Path) -> None:
