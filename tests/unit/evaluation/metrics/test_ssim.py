@@ -14,6 +14,19 @@ def test_it_is_scikit_images(photos, noisy, size):
         assert structural_similarity(truth, prediction) == pytest.approx(expected, abs=1e-9)
 
 
+def test_it_is_the_same_a_few_rows_at_a_time(photos, noisy, monkeypatch):
+    whole = structural_similarity(photos[0], noisy[0])
+
+    monkeypatch.setattr('insta_colorization.evaluation.metrics.ssim._ROWS', 10)
+
+    assert structural_similarity(photos[0], noisy[0]) == pytest.approx(whole, abs=1e-12)
+
+
+def test_pictures_smaller_than_the_window():
+    with pytest.raises(ValueError, match='SSIM needs pictures of at least 7 x 7 pixels, but got 9 x 6'):
+        structural_similarity(*torch.zeros(2, 3, 6, 9, dtype=torch.uint8))
+
+
 def test_equal_photos(photos):
     assert SSIM().measure(photos[0], photos[0]) == {'SSIM': pytest.approx(1)}
 
