@@ -35,6 +35,7 @@ from .exif import (
     TiffMetadata,
     iptc_of_photoshop,
     photoshop_of_iptc,
+    psd_metadata,
     tiff_metadata,
     with_metadata,
 )
@@ -84,6 +85,7 @@ _MODES_WITH_ALPHA = {'La': 'LA', 'PA': 'RGBA', 'RGBa': 'RGBA'}
 _TIFF_HEADS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Fields of an image that stay when its numbers become others.
 _CARRIED = ('vips-loader', 'icc-profile-data', 'xmp-data', 'orientation', 'resolution-unit', 'n-pages')
+_PSD = b'8BPS'
 # SGI, JPEG 2000 and its codestream.
 _SGI, _JP2, _J2K = b'\x01\xda', b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51'
 _PPM = re.compile(rb'P6' + 3 * rb'(?:\s|#[^\n]*\n)+(\d{1,9})' + rb'\s')
@@ -293,6 +295,11 @@ def _open(data: bytes, max_pixels: int, page: int | None) -> _Opened:
             raise ImageReadError(f'it has no page {page + 1}, but {pages}')
         by_vips = image.get('vips-loader').startswith(_LOADERS_WITH_PAGES)
         image = (open_by_vips(data, max_pixels, page=page) if by_vips else None) or _by_pillow(data, max_pixels, page)
+    if data.startswith(_PSD):
+        said, dpi = psd_metadata(data)
+        if _is_possible(dpi):
+            image = image.copy(xres=dpi[0] / _MM_PER_INCH, yres=dpi[1] / _MM_PER_INCH)
+        return _Opened(image, said)
     exif, iptc = (image.get(name) if image.get_typeof(name) else b'' for name in ('exif-data', 'iptc-data'))
     return _Opened(image, TiffMetadata(exif, iptc_of_photoshop(iptc)))
 
@@ -397,7 +404,8 @@ def _by_pillow(data: bytes, max_pixels: int, page: int = 0) -> 'pyvips.Image':
     vips = libvips()
     with open_by_pillow(io.BytesIO(data), max_pixels) as opened:
         pages = getattr(opened, 'n_frames', 1)
-        opened.seek(page)
+        if page:  # a PSD, whose layers Pillow counts from 1, has no 0
+            opened.seek(page)
         png = png_of(opened)
     image = vips.Image.new_from_buffer(png, '', access='sequential', fail_on='error').copy()
     image.set_type(vips.GValue.gint_type, 'n-pages', pages)

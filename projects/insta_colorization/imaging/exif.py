@@ -3,7 +3,7 @@
 import io
 import logging
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ OF_SENSORS, _CR2 = (32803, 34892), b'CR'
 BIG_ENDIAN_BIGTIFF = b'MM\0+'
 # IPTC lies in a resource of Photoshop's in a JPEG, and bare in a TIFF.
 _PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b'Photoshop 3.0\0', b'8BIM', 0x0404
+_SIZE_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE, _PSD_HEADER = 0x03ED, 0x0422, 0x0424, 26
 
 
 class TiffMetadata(NamedTuple):
@@ -143,16 +144,28 @@ def _entries(tiff: bytes, offset: int) -> list[bytes]:
 
 def iptc_of_photoshop(block: bytes) -> bytes:
     """The IPTC among a JPEG's resources of Photoshop's; b'' where there is none."""
-    at = len(_PHOTOSHOP)
-    while block.startswith(_PHOTOSHOP) and block[at : at + 4] == _RESOURCE and len(block) >= at + 12:
+    resources = _resources(block, len(_PHOTOSHOP)) if block.startswith(_PHOTOSHOP) else iter(())
+    return next((content for number, content in resources if number == _IPTC_RESOURCE), b'')
+
+
+def psd_metadata(psd: bytes) -> tuple[TiffMetadata, tuple[float, float]]:
+    """What a PSD file says, and its (horizontal, vertical) dots per inch, 0 where it does not say."""
+    start = _PSD_HEADER + 4 + int.from_bytes(psd[_PSD_HEADER : _PSD_HEADER + 4], 'big')  # behind a table of colours
+    end = start + 4 + int.from_bytes(psd[start : start + 4], 'big')
+    found = dict(_resources(psd[:end], start + 4))
+    exif, iptc, xmp = (found.get(number, b'') for number in (_EXIF_RESOURCE, _IPTC_RESOURCE, _XMP_RESOURCE))
+    across, down = (int.from_bytes(found.get(_SIZE_RESOURCE, b'')[at : at + 4], 'big') / 65536 for at in (0, 8))
+    return TiffMetadata(b'Exif\0\0' + exif if exif else b'', iptc, xmp), (across, down)
+
+
+def _resources(block: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Numbers and contents of Photoshop's resources, of which the first begins at an offset."""
+    while block[at : at + 4] == _RESOURCE and len(block) >= at + 12:
         (number,) = struct.unpack_from('>H', block, at + 4)
         at += 6 + (block[at + 6] | 1) + 1  # its name, of an even length together with its count
         size = int.from_bytes(block[at : at + 4], 'big')
-        content = block[at + 4 : at + 4 + size]
-        if number == _IPTC_RESOURCE:
-            return content
+        yield number, block[at + 4 : at + 4 + size]
         at += 4 + size + size % 2
-    return b''
 
 
 def photoshop_of_iptc(iptc: bytes) -> bytes:

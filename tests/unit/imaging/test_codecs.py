@@ -119,6 +119,41 @@ class TestCmyk:
         assert np.abs(wide / 257 - narrow).max() <= 1
 
 
+class TestPsd:
+    """Photoshop's own format, of which Pillow passes on the profile alone."""
+
+    @staticmethod
+    def psd(resources: bytes) -> bytes:
+        header = struct.pack('>4sH6xHLLHH', b'8BPS', 1, 1, *GREY.shape, 8, 1)
+        return header + bytes(4) + struct.pack('>L', len(resources)) + resources + bytes(4) + bytes(2) + GREY.tobytes()
+
+    @staticmethod
+    def resource(number: int, content: bytes) -> bytes:
+        return struct.pack('>4sHHL', b'8BIM', number, 0, len(content)) + content + bytes(len(content) % 2)
+
+    def test_keeps_what_it_says(self):
+        exif = Image.Exif()
+        exif[0x013B] = 'Ann'
+        xmp, iptc = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', b'\x1c\x02\x78\0\x04Hall'
+        size = struct.pack('>LHHLHH', 300 << 16, 1, 1, 200 << 16, 1, 1)
+        contents = {0x03ED: size, 0x0404: iptc, 0x0422: exif.tobytes().removeprefix(b'Exif\0\0'), 0x0424: xmp}
+
+        photo = decode_photo(self.psd(b''.join(self.resource(*each) for each in contents.items())), 'x')
+
+        np.testing.assert_array_equal(photo.pixels[..., 0], GREY)
+        assert photo.metadata.dpi == pytest.approx((300, 200))
+        assert photo.metadata.blobs == {'exif-data': exif.tobytes(), 'iptc-data': iptc, 'xmp-data': xmp}
+        with Image.open(io.BytesIO(encode_photo(photo, '.jpg'))) as written:
+            assert written.getexif()[0x013B] == 'Ann'
+
+    @pytest.mark.parametrize('resources', [b'', b'8BIM\x03\xed\0\0\0\0\0\1\x01\0'], ids=len)
+    def test_that_says_nothing(self, resources):
+        photo = decode_photo(self.psd(resources), 'x')
+
+        assert photo.metadata.blobs == {}
+        assert photo.metadata.dpi == pytest.approx((72, 72), rel=1e-3)
+
+
 class TestPixmaps:
     @pytest.mark.parametrize('white', [65535, 4095, 256])
     def test_of_more_than_8_bits_keep_them(self, white):
