@@ -24,7 +24,9 @@ _FORKSERVER = multiprocessing.get_context('forkserver')
 _FORKSERVER.set_forkserver_preload(
     [
         'mmengine.runner',
-        'torch._dynamo',  # an optimizer's first step imports it
+        # What runs import on their way: an optimizer's first step, the visualizer, TensorBoard, the log of versions.
+        *('torch._dynamo', 'matplotlib.figure', 'matplotlib.backends.backend_agg'),
+        *('torch.utils.tensorboard', 'torchvision'),
         'insta_colorization.datasets',
         'insta_colorization.evaluation',
         'insta_colorization.models',
