@@ -75,9 +75,14 @@ def image_size(image: np.ndarray) -> Size:
 
 @MODELS.register_module()
 class NoDetector:
-    """Finds nothing, so that every photo is coloured by the full-image network alone."""
+    """Finds nothing, so that every photo is coloured by the full-image network alone.
 
-    score_thr = 0.0
+    Args:
+        score_thr: see `InstanceDetector`; nothing depends on it.
+    """
+
+    def __init__(self, score_thr: float = 0.0) -> None:
+        self.score_thr = score_thr
 
     def detect(self, images: list[np.ndarray], paths: Sequence[str] | None = None) -> list[Instances]:
         """No instances for each photo; see `InstanceDetector.detect`."""

@@ -31,10 +31,11 @@ def _fresh_log():
     ('spec', 'kind'), [('none', NoDetector), ('opencv', OpenCVDetector), ('embedded', EmbeddedDetector)], ids=str
 )
 def test_names(spec, kind):
-    detector = build_detector(spec)
+    detector = build_detector(spec, score_thr=0.4)
 
     assert type(detector) is kind
     assert isinstance(detector, InstanceDetector)
+    assert detector.score_thr == 0.4
 
 
 @pytest.mark.parametrize(
