@@ -910,6 +910,7 @@ class TestReports:
         assert np.abs(found - truth).max() < 0.3
         assert level == 128 or (picture == level).all()
 
+    @pytest.mark.slow
     def test_many_threads_have_one_inferencer_and_one_folder(self, plain, album, tmp_path):
         alone = {path.name: plain(path)['visualization'][0] for path in album.iterdir()}
 

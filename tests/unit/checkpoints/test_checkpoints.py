@@ -726,6 +726,7 @@ def test_runner_loads_from_every_layout(published, ours, model, tmp_path, layout
 
 
 @pytest.mark.usefixtures('registered')
+@pytest.mark.slow
 def test_runner_starts_from_siggraph17(files, published, image_model, tmp_path):
     runner(image_model, tmp_path, load_from=str(published / 'latest_net_G.pth')).load_or_resume()
     assert torch.equal(image_model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])

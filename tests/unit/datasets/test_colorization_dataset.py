@@ -338,6 +338,7 @@ class TestDeterminism:
     def test_an_index_alone_is_of_epoch_0(self, dataset):
         assert self.content(dataset[1]) == self.content(dataset[0, 1]) == self.content(dataset[0, -3])
 
+    @pytest.mark.slow
     def test_workers_do_not_matter(self, dataset):
         keys = [(epoch, index) for epoch in range(3) for index in range(4)]
         runs = []

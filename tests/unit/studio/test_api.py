@@ -903,6 +903,7 @@ def test_reading_makes_no_session(studio, photo):
     assert list(studio.store.get(photo['id']).clients.items()) == list(before.items())
 
 
+@pytest.mark.slow
 def test_sessions_without_end_take_no_memory_without_end(studio, photo, monkeypatch):
     monkeypatch.setattr(store_module, '_MOST_CLIENTS', 3)
     kept = studio.store.get(photo['id'])

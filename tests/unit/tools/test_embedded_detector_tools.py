@@ -63,6 +63,7 @@ def test_what_ships_is_the_head_alone_and_runs(publish, colour_weights):
     assert len(scores(out, colour_weights))
 
 
+@pytest.mark.slow
 def test_what_was_trained_along_ships_with_the_head(publish, trained, colour_weights, tmp_path):
     torch.manual_seed(0)
     settings = {'type': 'DenseDetector', 'encoder': str(colour_weights), 'above': 'enc8', 'head': {'channels': 8}}

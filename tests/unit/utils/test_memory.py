@@ -35,6 +35,7 @@ def test_freed_memory_is_kept():
     assert pages(str(2**27)) < 40
 
 
+@pytest.mark.slow
 def test_more_than_is_to_be_kept_goes_back():
     assert pages(str(2**20)) >= 200
 

@@ -135,6 +135,7 @@ class TestRecalibratedEMA:
                 assert torch.equal(parts[field][name], value), f'{field} {name}'
         assert_measured(parts['state_dict'])
 
+    @pytest.mark.slow
     def test_a_frozen_networks_statistics_stay(self, tmp_path):
         model = InstanceColorizer(image_net=SMALL, instance_net=SMALL)
         make_runner(tmp_path, model=model).train()

@@ -94,6 +94,7 @@ def test_the_whole_system_there_and_back(whole, tmp_path, suffix, half):
         torch.testing.assert_close(read(**batch()), whole(**batch()), atol=2e-2 if half else 0, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_file_holds_the_encoder_once(whole, tmp_path):
     (path,) = save_checkpoint(whole.state_dict(), tmp_path / 'lite.safetensors', half=True)
 
@@ -103,6 +104,7 @@ def test_a_file_holds_the_encoder_once(whole, tmp_path):
     assert load_checkpoint(path).state_dict.keys() == whole.state_dict().keys()
 
 
+@pytest.mark.slow
 def test_a_file_of_stage_2_is_not_taken_for_one_of_stage_3(lively, tmp_path):
     model = lively(InstanceColorizer(LITE, LITE))
     model.instance_net.encoder.load_state_dict(model.image_net.encoder.state_dict())
