@@ -4,7 +4,7 @@
 
 Half precision; the averaged (EMA) weights if the training kept them. The file holds the head and, where the config's
 `model.above` is set, the copied blocks of the encoder; its header names the encoder, which is the config's
-`model.encoder`, and the size of the photos that it is for.
+`model.encoder`, the size of the photos that it is for, and whether their mirror images are looked at.
 Prints the file's sha256, for its card.
 """
 
@@ -25,6 +25,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         '--side', type=number(int, 32), default=256, help='root of the pixels that photos are scaled to'
     )
+    parser.add_argument('--mirrored', action='store_true', help='the mirror image of each photo is looked at, too')
     parser.add_argument(
         '--sharpness', type=number(float, 0), default=1.0, help='factor on the logit of the score, about --centre'
     )
@@ -58,6 +59,8 @@ def publish(args: argparse.Namespace) -> None:
     said = {'encoder': model.encoder.sha256, 'rows': json.dumps([*model.encoder.feature_info]), 'side': str(args.side)}
     if (above := cfg.model.get('above')) is not None:
         said['above'] = above
+    if args.mirrored:
+        said['mirrored'] = 'true'
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(save(entries, metadata={'config': Path(cfg.filename).stem, **said}), args.out)
     print(f'{args.out}: {args.out.stat().st_size / 2**20:.2f} MiB, sha256 {sha256(args.out)}')

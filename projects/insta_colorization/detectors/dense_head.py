@@ -163,6 +163,30 @@ def assign(boxes: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
     return index.where(smallest.isfinite(), -1)
 
 
+def averaged(found: Found, mirrored: Found, width: int) -> Found:
+    """What the head says of pictures on average with what it says of their mirror images.
+
+    Probabilities are averaged, and boxes by their qualities.
+
+    Args:
+        found: of the pictures.
+        mirrored: of the mirror images.
+        width: of the pictures, in pixels.
+    """
+    numbers = torch.arange(len(found.strides), device=found.strides.device)
+    grids = [numbers[found.strides == stride].view(-1, int(width / stride)) for stride in found.strides.unique()]
+    order = torch.cat([grid.flip(1).flatten() for grid in grids])  # by stride, as the cells are
+    x0, y0, x1, y1 = mirrored.boxes[:, order].unbind(-1)
+    boxes = torch.stack([found.boxes, torch.stack([width - x1, y0, width - x0, y1], dim=-1)])
+    qualities = torch.stack([found.quality, mirrored.quality[:, order]])
+    classes = torch.stack([found.classes, mirrored.classes[:, order]])
+    return found._replace(
+        quality=qualities.sigmoid().mean(dim=0).logit(),
+        classes=classes.softmax(dim=-1).mean(dim=0).log(),
+        boxes=(qualities.softmax(dim=0)[..., None] * boxes).sum(dim=0),
+    )
+
+
 def box_ious(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalized IoU (Rezatofighi et al. 2019) of boxes (R, 4) in pairs, (R,) each."""
     area = (first[:, 2:] - first[:, :2]).prod(dim=1) + (second[:, 2:] - second[:, :2]).prod(dim=1)

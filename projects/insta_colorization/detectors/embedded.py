@@ -23,7 +23,7 @@ from insta_colorization.structures import COCO_CLASSES, Instances, Size
 from insta_colorization.utils.configs import PACKAGE
 
 from .base import image_size, lightness_copies
-from .dense_head import DenseHead
+from .dense_head import DenseHead, averaged
 from .encoder import encoder_for
 from .nms import best_of_cells
 
@@ -50,6 +50,7 @@ class EmbeddedDetector:
         device: where both run.
         score_thr: see `InstanceDetector`.
         side: root of the pixels that a photo is scaled to; None for what the file says.
+        mirrored: whether the mirror image is looked at, too, which takes twice as long; None for what the file says.
 
     Raises:
         CheckpointError: a file cannot be read.
@@ -64,6 +65,7 @@ class EmbeddedDetector:
         device: str | torch.device = 'cpu',
         score_thr: float = 0.3,
         side: int | None = None,
+        mirrored: bool | None = None,
     ) -> None:
         self.path = Path(path)
         self.score_thr = score_thr
@@ -78,6 +80,7 @@ class EmbeddedDetector:
                 f'{self.encoder.sha256[:8]}; docs/detectors.md says how to train it on another one'
             )
         self.side = said['side'] if side is None else side
+        self.mirrored = said['mirrored'] if mirrored is None else mirrored
         self.device = torch.device(device)
         try:
             head = {name.removeprefix('head.'): value for name, value in entries.items() if name.startswith('head.')}
@@ -108,7 +111,10 @@ class EmbeddedDetector:
     @torch.no_grad()
     def _detect(self, pictures: np.ndarray, sizes: Sequence[Size]) -> list[Instances]:
         """The instances in pictures (N, H, W) of photos of these sizes."""
-        found = self._head(self.encoder(torch.from_numpy(pictures).to(self.device)))
+        gray = torch.from_numpy(pictures).to(self.device)
+        found = self._head(self.encoder(gray))
+        if self.mirrored:
+            found = averaged(found, self._head(self.encoder(gray.flip(-1))), gray.shape[-1])
         certainty, classes = found.classes.softmax(dim=-1).max(dim=-1)
         scores = found.quality.sigmoid() * certainty**_CERTAINTY
         boxes, scores, classes = (part.cpu().numpy() for part in (found.boxes, scores, classes))
@@ -121,7 +127,7 @@ class EmbeddedDetector:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The entries, and what the file says about them: `encoder`, `rows`, `above` and `side`."""
+    """The entries, and what the file says about them: `encoder`, `rows`, `above`, `side` and `mirrored`."""
     content = read_file(path)
     entries, meta = (content.get(name) or {} if isinstance(content, Mapping) else {} for name in ('state_dict', 'meta'))
     if not {'encoder', 'rows', 'side'} <= meta.keys() or 'head.classes.weight' not in entries:
@@ -133,7 +139,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     said = {'encoder': meta['encoder'], 'rows': json.loads(meta['rows']), 'above': meta.get('above')}
     parts = {name: value.float() if value.is_floating_point() else value for name, value in entries.items()}
-    return parts, {**said, 'side': int(meta['side'])}
+    return parts, {**said, 'side': int(meta['side']), 'mirrored': meta.get('mirrored') == 'true'}
 
 
 def _picture(image: np.ndarray, side: int) -> np.ndarray:

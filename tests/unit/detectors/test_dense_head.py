@@ -9,6 +9,7 @@ from insta_colorization.detectors.dense_head import (
     DetectionPreprocessor,
     Found,
     assign,
+    averaged,
     box_ious,
     detection_losses,
 )
@@ -51,6 +52,23 @@ def test_boxes_enclose_the_centres_of_their_cells():
 
 def test_an_untrained_head_finds_nothing():
     assert DenseHead(FEATURES, channels=8)(features()).quality.sigmoid().max() < 0.1
+
+
+def test_the_mean_with_a_mirror_image_that_says_the_same_is_the_same():
+    """A picture of 32 x 64 pixels: 2 x 4 cells, then 1 x 2."""
+    strides = torch.tensor([16.0] * 8 + [32.0] * 2)
+    x0, y0, x1, y1 = torch.randint(64, (4, 1, 10)).float()
+    boxes = torch.stack([x0, y0, x0 + x1, y0 + y1], dim=-1)
+    found = Found(torch.randn(1, 10), torch.randn(1, 10, 3), boxes, torch.zeros(10, 2), strides)
+    order = [3, 2, 1, 0, 7, 6, 5, 4, 9, 8]
+    turned = torch.stack([64 - x0 - x1, y0, 64 - x0, y0 + y1], dim=-1)
+    other = Found(found.quality[:, order], found.classes[:, order], turned[:, order], found.centres, strides)
+
+    mean = averaged(found, other, 64)
+
+    assert torch.allclose(mean.quality, found.quality, atol=1e-5)
+    assert torch.allclose(mean.classes.softmax(-1), found.classes.softmax(-1), atol=1e-5)
+    assert torch.allclose(mean.boxes, found.boxes, atol=1e-4)
 
 
 def test_a_photo_does_not_depend_on_its_neighbours():

@@ -84,6 +84,23 @@ def test_what_was_trained_along_ships_with_the_head(publish, trained, colour_wei
     assert 'encoder.copy.blocks.3' in text
 
 
+def test_with_its_mirror_image_a_photo_is_seen_as_its_mirror_image_is(publish, colour_weights):
+    _, out, _ = publish('--side', 64, '--centre', 0.02, '--mirrored')
+    photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    turned = np.ascontiguousarray(photo[:, ::-1])
+
+    def difference(**options):
+        """Pixels between the best box and that of the mirror image, turned back."""
+        one, other = (
+            found.boxes[0] for found in EmbeddedDetector(out, colour_weights, **options).detect([photo, turned])
+        )
+        back = torch.stack([96 - other[2], other[1], 96 - other[0], other[3]])
+        return abs(one - back).max()
+
+    assert difference() < 0.1
+    assert difference(mirrored=False) > 1
+
+
 def test_scores_are_moved_and_sharpened(publish, colour_weights):
     _, out, _ = publish('--side', 64)
     before = load_file(out)['head.quality.bias'].float()
