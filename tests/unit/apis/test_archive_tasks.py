@@ -25,6 +25,9 @@ from insta_colorization.fileio.stores import Folder
 from insta_colorization.structures import Instances
 from insta_colorization.utils.options import ColourOptions, PaceOptions, ResultOptions
 
+# The chunks of whole jobs.
+pytestmark = pytest.mark.slow
+
 PACE = PaceOptions(workers=0)
 BOXES = [[2, 3, 20, 18], [8, 1, 30.5, 20.25], [0, 0, 3, 3]]
 
