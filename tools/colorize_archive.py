@@ -11,7 +11,16 @@ import argparse
 import sys
 from dataclasses import fields
 
-from insta_colorization.utils.cli import Command, Parser, UsageError, absolute, absolute_detector, add_options, chosen
+from insta_colorization.utils.cli import (
+    Command,
+    Parser,
+    UsageError,
+    absolute,
+    absolute_detector,
+    add_manifest,
+    add_options,
+    chosen,
+)
 from insta_colorization.utils.options import (
     ArchiveOptions,
     ColourOptions,
@@ -32,8 +41,7 @@ def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     parser.add_argument('source', metavar='SOURCE', help='folder of the photos, or its address')
     parser.add_argument('target', metavar='TARGET', help='folder of the results, or its address')
-    text = '.txt, .jsonl or .csv that names the photos; default: all below SOURCE'
-    parser.add_argument('--manifest', metavar='FILE', help=text)
+    add_manifest(parser, 'SOURCE')
     parser.add_argument('--config', help="config, by path or name; default: the weights' own")
     parser.add_argument('--checkpoint', help='weights, file or folder; default: the shipped ones')
     add_options(parser, ArchiveOptions, 'machines')
@@ -73,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         boxes,
     )
     print(found.told('coloured', args.target))
-    return min(sum(found.failed.values()), 1)
+    return found.status
 
 
 main = Command(

@@ -9,7 +9,15 @@ The demo's and tools/colorize_archive.py's --boxes take TARGET. See docs/archive
 import argparse
 import sys
 
-from insta_colorization.utils.cli import Command, Parser, absolute_detector, add_options, add_selection, chosen
+from insta_colorization.utils.cli import (
+    Command,
+    Parser,
+    absolute_detector,
+    add_manifest,
+    add_options,
+    add_selection,
+    chosen,
+)
 from insta_colorization.utils.options import ArchiveOptions, InputOptions, NetworkOptions, PaceOptions
 
 
@@ -20,8 +28,7 @@ def arguments(parser: Parser) -> None:
     )
     parser.add_argument('source', metavar='SOURCE', help='folder of the photos, or its address')
     parser.add_argument('target', metavar='TARGET', help='folder of the files of boxes, or its address')
-    text = '.txt, .jsonl or .csv that names the photos; default: all below SOURCE'
-    parser.add_argument('--manifest', metavar='FILE', help=text)
+    add_manifest(parser, 'SOURCE')
     parser.add_argument('--overwrite', action='store_true', help='write existing files again')
     add_selection(parser)
     add_options(parser, InputOptions)
@@ -39,18 +46,18 @@ def run(args: argparse.Namespace) -> int:
     task = DetectTask(
         Folder.at(args.target),
         absolute_detector(args.detector),
-        args.score_thr,
-        args.min_size,
-        args.top_k,
-        args.masks,
-        args.device,
-        args.max_pixels,
-        PaceOptions(batch_size=args.batch_size, workers=args.workers),
-        args.overwrite,
+        score_thr=args.score_thr,
+        min_size=args.min_size,
+        top_k=args.top_k,
+        masks=args.masks,
+        device=args.device,
+        max_pixels=args.max_pixels,
+        pace=PaceOptions(batch_size=args.batch_size, workers=args.workers),
+        overwrite=args.overwrite,
     )
     found = run_archive(args.source, task, args.manifest, chosen(args, ArchiveOptions))
     print(found.told('searched', args.target))
-    return min(sum(found.failed.values()), 1)
+    return found.status
 
 
 main = Command(

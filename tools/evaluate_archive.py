@@ -10,7 +10,7 @@ three are folders or addresses of folders. See docs/archives.md.
 import argparse
 import sys
 
-from insta_colorization.utils.cli import Command, Parser, add_options, chosen
+from insta_colorization.utils.cli import Command, Parser, add_manifest, add_options, chosen
 from insta_colorization.utils.options import (
     ArchiveOptions,
     InputOptions,
@@ -25,8 +25,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('truth', metavar='TRUTH', help='folder of the photos in true colours, or its address')
     parser.add_argument('coloured', metavar='COLOURED', help='folder of the coloured ones, or its address')
     parser.add_argument('target', metavar='TARGET', help='folder of the figures, or its address')
-    text = '.txt, .jsonl or .csv that names the photos in true colours; default: all below TRUTH'
-    parser.add_argument('--manifest', metavar='FILE', help=text)
+    add_manifest(parser, 'TRUTH')
     parser.add_argument('--lpips', action='store_true', help='measure LPIPS as well')
     add_options(parser, ResultOptions, only=('suffix', 'overwrite'))
     add_options(parser, InputOptions)
@@ -45,19 +44,19 @@ def run(args: argparse.Namespace) -> int:
     task = EvaluateTask(
         Folder.at(args.target),
         coloured,
-        args.suffix,
-        args.lpips,
-        args.device,
-        args.max_pixels,
-        PaceOptions(workers=args.workers),
-        args.overwrite,
+        format=args.suffix,
+        lpips=args.lpips,
+        device=args.device,
+        max_pixels=args.max_pixels,
+        pace=PaceOptions(workers=args.workers),
+        overwrite=args.overwrite,
     )
     found = run_archive(args.truth, task, args.manifest, chosen(args, ArchiveOptions), [coloured])
     print(found.told('measured', args.target))
     if found.figures:
         count = found.done + found.skipped
         print(f'means of {count}: {", ".join(f"{name} {mean:.4g}" for name, mean in found.figures.items())}')
-    return min(sum(found.failed.values()), 1)
+    return found.status
 
 
 main = Command(

@@ -80,6 +80,11 @@ class Summary:
         """Photos that were done in a second."""
         return self.done / self.duration if self.duration else 0.0
 
+    @property
+    def status(self) -> int:
+        """The exit status of a command: 1 with photos that failed, else 0."""
+        return min(sum(self.failed.values()), 1)
+
     def told(self, verb: str, target: str) -> str:
         """A sentence about the run: how many photos were, say, 'coloured', and where the results are."""
         target, failed = printable(target), sum(self.failed.values())

@@ -171,7 +171,11 @@ def averaged(found: Found, mirrored: Found, width: int) -> Found:
     Args:
         found: of the pictures.
         mirrored: of the mirror images.
-        width: of the pictures, in pixels.
+        width: of the pictures, in pixels; a multiple of each stride.
+
+    Returns:
+        Shapes and order of `found`; boxes in pixels of the pictures, `quality` the logit of the mean probability, and
+        `classes` logarithms of mean probabilities.
     """
     numbers = torch.arange(len(found.strides), device=found.strides.device)
     grids = [numbers[found.strides == stride].view(-1, int(width / stride)) for stride in found.strides.unique()]

@@ -119,6 +119,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--masks', action='store_true', help='write masks too, if the detector gives any')
 
 
+def add_manifest(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Gives a tool of archives the option that names the photos of a folder, which is called like its argument."""
+    text = f'.txt, .jsonl or .csv that names the photos; default: all below {folder}'
+    parser.add_argument('--manifest', metavar='FILE', help=text)
+
+
 def absolute(text: str) -> str:
     """A path for workers, which have a working folder of their own; what is no path stays as it is."""
     return str(Path(text).resolve()) if Path(text).exists() else text
