@@ -29,7 +29,7 @@ from .insta import (
     InstColorizer,
     MaskFusion,
 )
-from .losses import HuberLoss, RebalancedClassLoss
+from .losses import HuberLoss, LogErrorLoss, RebalancedClassLoss
 
 for _module in iter_modules(__path__):
     if _module.ispkg:

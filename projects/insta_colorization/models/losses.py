@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, BinSet
 from insta_colorization.registry import MODELS
 
+from .backbones import Colors
+from .colorizer import Batch, Colorizer
+
 _SHIPPED = Path(__file__).parents[1] / 'weights'
 
 
@@ -45,6 +48,56 @@ class HuberLoss(nn.Module):
             weight = 1 + self.chroma_weight * torch.hypot(target[:, 0], target[:, 1])
             error = error * weight / weight.mean()
         return self.loss_weight * error.mean()
+
+
+@MODELS.register_module()
+class LogErrorLoss(nn.Module):
+    """Logarithm of each photo's mean squared ab error, averaged over the photos.
+
+    It is what the mean PSNR of photos measures, but for their lightness: to halve a photo's error counts the same
+    whether the photo is pale or colourful, while in `HuberLoss` the few that no network can guess weigh most.
+
+    Args:
+        loss_weight: factor.
+        floor: error in Lab units below which a photo gains nothing more.
+        instance_share: how much of the loss is, instead, the same of the boxes of the batch's instances, averaged over
+            them; a batch without any gives only the photos' part.
+
+    Raises:
+        ValueError: the floor is not positive, or the share lies outside [0, 1].
+    """
+
+    classify = False
+
+    def __init__(self, loss_weight: float = 1.0, floor: float = 3.0, instance_share: float = 0.0) -> None:
+        super().__init__()
+        if floor <= 0:
+            raise ValueError(f'floor must be positive, but got {floor}')
+        if not 0 <= instance_share <= 1:
+            raise ValueError(f'instance_share must be a share in [0, 1], but got {instance_share}')
+        self.loss_weight = loss_weight
+        self.floor = floor / AB_RANGE
+        self.instance_share = instance_share
+
+    def of_batch(self, colorizer: Colorizer, batch: Batch, colors: Colors) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            colorizer: the model that trains.
+            batch: with the true `ab` (N, 2, S, S) and, where they were cropped, the R `instances`.
+            colors: with the predicted ab (N, 2, S, S).
+        """
+        squared = (colors.ab.float() - batch['ab']).square().sum(dim=1)
+        loss = self._logarithm(squared.mean(dim=(1, 2)))
+        instances = batch.get('instances')
+        if self.instance_share and instances is not None and len(instances):
+            boxes = zip(instances.image_index.tolist(), instances.on_grid(squared.shape[1:]).tolist(), strict=True)
+            errors = torch.stack([squared[image, y0:y1, x0:x1].mean() for image, (x0, y0, x1, y1) in boxes])
+            loss = (1 - self.instance_share) * loss + self.instance_share * self._logarithm(errors)
+        return self.loss_weight * loss
+
+    def _logarithm(self, errors: Tensor) -> Tensor:
+        return (errors + self.floor**2).log().mean()
 
 
 def rebalancing_weights(prior: Tensor, uniform_share: float, max_weight: float) -> Tensor:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from insta_colorization.models import HuberLoss, RebalancedClassLoss
+from insta_colorization.models import HuberLoss, ImageColorizer, LogErrorLoss, RebalancedClassLoss
+from insta_colorization.models.backbones import Colors
 from insta_colorization.models.losses import rebalancing_weights
+from insta_colorization.structures import Instances
 
 
 def colours(seed: int) -> torch.Tensor:
@@ -70,6 +72,78 @@ class TestHuber:
 
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(HuberLoss()(ab, None, target).item(), rel=1e-2)
+
+
+class TestLogError:
+    @staticmethod
+    def of(loss: LogErrorLoss, error: torch.Tensor, instances: Instances | None = None) -> float:
+        batch = {'ab': torch.zeros_like(error), 'instances': instances}
+        return loss.of_batch(None, batch, Colors(error)).item()
+
+    def test_to_halve_an_error_counts_the_same_in_every_photo(self):
+        pale, colourful = torch.full((1, 2, 8, 8), 0.05), torch.full((1, 2, 8, 8), 0.5)
+        loss = LogErrorLoss(floor=1e-3)
+
+        whole = self.of(loss, torch.cat([pale, colourful]))
+        fewer_in_pale = self.of(loss, torch.cat([pale / 2, colourful]))
+        fewer_in_colourful = self.of(loss, torch.cat([pale, colourful / 2]))
+
+        # Four times less squared error in one photo of two.
+        assert whole - fewer_in_pale == pytest.approx(np.log(4) / 2, rel=1e-3)
+        assert fewer_in_colourful == pytest.approx(fewer_in_pale, rel=1e-3)
+
+    def test_its_mean_over_photos_is_that_of_their_psnr(self):
+        errors = colours(0) * torch.tensor([0.1, 1.0]).view(2, 1, 1, 1)
+
+        loss = self.of(LogErrorLoss(loss_weight=10 / np.log(10), floor=1e-6), errors)
+
+        psnr = [-10 * np.log10((error**2).sum(axis=0).mean()) for error in errors.double().numpy()]
+        assert loss == pytest.approx(-np.mean(psnr), rel=1e-4)
+
+    def test_below_the_floor_nothing_is_gained(self):
+        assert self.of(LogErrorLoss(floor=3.0), torch.zeros(2, 2, 8, 8)) == pytest.approx(2 * np.log(3 / 110), rel=1e-4)
+
+    def test_boxes_count_by_their_share(self):
+        error = torch.full((2, 2, 8, 8), 0.2)
+        error[1, :, 2:4, 4:8] = 0.5
+        boxes = Instances(torch.tensor([[40.0, 20, 80, 40]]), (80, 80))
+        instances = Instances.cat([Instances.empty((80, 80)), boxes])
+
+        photos, both, boxes_alone = (
+            self.of(LogErrorLoss(instance_share=share), error, instances) for share in (0.0, 0.25, 1.0)
+        )
+
+        assert boxes_alone == pytest.approx(np.log(2 * 0.5**2 + (3 / 110) ** 2), rel=1e-4)
+        assert both == pytest.approx(0.75 * photos + 0.25 * boxes_alone, rel=1e-4)
+
+    @pytest.mark.parametrize('instances', [None, Instances.empty((8, 8))], ids=['not-cropped', 'none-found'])
+    def test_without_instances_the_photos_are_all_there_is(self, instances):
+        error = colours(0)
+
+        assert self.of(LogErrorLoss(instance_share=0.7), error, instances) == pytest.approx(
+            self.of(LogErrorLoss(), error), rel=1e-6
+        )
+
+    def test_trains_a_network_beside_other_losses(self):
+        network = {'type': 'ColorizationBackbone', 'width': 1 / 16}
+        model = ImageColorizer(network, losses={'ab': {'type': 'HuberLoss'}, 'photos': {'type': 'LogErrorLoss'}})
+
+        losses = model('loss', lightness=torch.zeros(2, 1, 64, 64), ab=torch.rand(2, 2, 64, 64) - 0.5)
+        losses['loss_photos'].backward()
+
+        assert set(losses) == {'loss_ab', 'loss_photos'}
+        assert model.image_net.ab_head[0].weight.grad.abs().sum() > 0
+
+    @pytest.mark.parametrize(
+        ('setting', 'message'),
+        [
+            ({'floor': 0.0}, 'floor must be positive, but got 0.0'),
+            ({'instance_share': 1.5}, r'instance_share must be a share in \[0, 1\], but got 1.5'),
+        ],
+    )
+    def test_refuses_what_makes_no_sense(self, setting, message):
+        with pytest.raises(ValueError, match=message):
+            LogErrorLoss(**setting)
 
 
 class TestRebalancing:
