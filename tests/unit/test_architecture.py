@@ -158,6 +158,7 @@ def test_the_imports_of_saved_configs_work(tmp_path):
     assert Config.fromfile(path).custom_imports.imports == modules
 
 
+@pytest.mark.slow
 def test_the_config_that_shipped_weights_name_is_there():
     name = load_checkpoint(DEFAULT_WEIGHTS).metadata['config']
 

@@ -109,6 +109,7 @@ def test_pixels_and_metadata_are_those_of_a_folder(predictor, photos, tmp_path):
         assert told[0] | own_alone == told[1] | own_alone
 
 
+@pytest.mark.slow
 def test_what_is_whole_is_kept_and_the_rest_is_made_again(predictor, photos, tmp_path):
     target = Folder.at(tmp_path / 'out')
     colour(predictor, photos, target)

@@ -25,6 +25,7 @@ def checkpoint(tmp_path):
     return saved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['ImageColorizer', 'InstanceColorizer', 'InstColorizer'])
 @pytest.mark.parametrize(('stage', 'built'), [(1, ImageColorizer), (2, ImageColorizer), (3, InstColorizer)])
 def test_any_stages_checkpoint_goes_with_any_stages_config(checkpoint, stage, built, kind):

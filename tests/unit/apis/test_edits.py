@@ -141,6 +141,7 @@ def run(predictor, album, edits, pace=1, **options):
     return [outcome.pixels.astype(int) for outcome in outcomes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pace', [1, 2])
 def test_a_run_repeats_the_edits_of_its_photos(predictor, album, photo, pace):
     first, second = run(predictor, album, EditFile(album / 'edits.json'), pace)

@@ -677,6 +677,7 @@ class TestFiles:
 
         assert sorted(path.name for path in left.parent.iterdir()) == ['1.png', '2.png', '3.png', '4.png']
 
+    @pytest.mark.slow
     def test_json_of_a_name_that_is_no_text_is_unicode(self, plain, tmp_path):
         photo = tmp_path / os.fsdecode(b'M\xfcnchen.png')
         write_photo(textured(), photo)
@@ -806,6 +807,7 @@ class TestFiles:
 
         assert sorted(path.name for path in (tmp_path / 'b').iterdir()) == ['array_0.png', 'array_0.png.instances.png']
 
+    @pytest.mark.slow
     def test_fusion_maps_in_a_batch_belong_to_their_photo(self, fused, album):
         rows = ('conv2', 'conv10')
 
@@ -880,6 +882,7 @@ class TestFiles:
 class TestReports:
     """What people who colour archives met with other programs."""
 
+    @pytest.mark.slow
     def test_names_of_all_kinds_are_coloured(self, image_weights, tmp_path):
         names = [
             'two words.png',

@@ -70,6 +70,7 @@ def test_the_picture_of_one_photo_is_marked_unless_asked_otherwise(inferencer):
     np.testing.assert_array_equal(prediction.photo.pixels, prediction.unmarked.pixels)
 
 
+@pytest.mark.slow
 def test_no_marks_are_said_in_the_record(inferencer, source, tmp_path):
     (record,) = inferencer(source, out_dir=tmp_path / 'out', marks='none', save_json=True)['predictions']
 
@@ -77,6 +78,7 @@ def test_no_marks_are_said_in_the_record(inferencer, source, tmp_path):
     assert xmp_of((tmp_path / 'out' / 'a.png').read_bytes(), 'x') == b''
 
 
+@pytest.mark.slow
 def test_json_has_the_event_with_the_digests_of_both_files(inferencer, source, tmp_path):
     inferencer(source, out_dir=tmp_path / 'out', save_json=True)
 
@@ -108,6 +110,7 @@ def test_the_visible_mark_is_drawn_on_the_result_alone(inferencer, source, tmp_p
     np.testing.assert_array_equal(plain[:20], drawn[:20])
 
 
+@pytest.mark.slow
 def test_edits_are_told(fused_weights, source, tmp_path):
     predictor = ColorizationInferencer(weights=fused_weights, device='cpu', detector='none').predictor
     edit = {'objects': [{'box': [5, 5, 40, 30], 'color': 'red'}], 'saturation': 0.5}
@@ -144,6 +147,7 @@ class TestCredentials:
     def options(self, files) -> dict[str, Any]:
         return {'marks': 'c2pa', 'c2pa_cert': str(files.certificate), 'c2pa_key': str(files.key)}
 
+    @pytest.mark.slow
     def test_results_are_signed_and_sources_stay(self, inferencer, source, options, tmp_path):
         before = digests(source)
 

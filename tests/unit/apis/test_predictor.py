@@ -250,6 +250,7 @@ class TestRequest:
         with pytest.raises(ValueError, match='for object 2, but the photo has 2, numbered from 0'):
             plain.predict(textured(), hints=[{'object': 2, 'color': 'red'}])
 
+    @pytest.mark.slow
     def test_weights_that_never_saw_a_hint_refuse_them(self):
         predictor = Predictor(weights=UNHINTED, device='cpu', detector='none')
         with pytest.raises(ValueError, match=r'photos_w025\.safetensors cannot follow hints, .* trained without any'):

@@ -732,6 +732,7 @@ def test_runner_starts_from_siggraph17(files, published, image_model, tmp_path):
     assert torch.equal(image_model.image_net.stages['conv1'][0].weight, files['G']['model1.0.weight'])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('registered')
 @pytest.mark.parametrize(
     'case', ['too few networks', 'too many networks', 'other model', 'other width', 'lacks an entry']

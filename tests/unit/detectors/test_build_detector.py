@@ -186,6 +186,7 @@ class TestAuto:
         assert type(detector) is EmbeddedDetector
         assert 'needs mmdet, which is not installed: pip install' in lines[0]
 
+    @pytest.mark.slow
     def test_says_so_once(self, caplog):
         self.logged(caplog, configured='nowhere.onnx')
 

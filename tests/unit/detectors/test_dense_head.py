@@ -181,6 +181,7 @@ def test_the_preprocessor_moves_boxes_onto_the_squashed_pictures():
     assert batch['instances'].num_images == 2
 
 
+@pytest.mark.slow
 def test_the_encoder_is_trained_along_from_one_feature_on(colour_weights):
     torch.manual_seed(0)
     model = DenseDetector(colour_weights, above='enc16', rows=('enc32',), head={'channels': 8})

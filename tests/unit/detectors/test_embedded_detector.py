@@ -55,6 +55,7 @@ def test_what_it_finds_lies_in_the_photo_and_has_a_name(detector):
     assert (box_iou(found.boxes, found.boxes) - torch.eye(len(found))).max() < 0.5
 
 
+@pytest.mark.slow
 def test_a_batch_is_what_its_photos_are(detector):
     photos = [photo(64, 64, 1), photo(100, 40, 2), photo(64, 64, 3), photo(1, 1, 4)]
 

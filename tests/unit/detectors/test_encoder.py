@@ -20,6 +20,7 @@ def gray():
     return torch.randint(256, (2, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_features_are_those_that_the_colour_network_has(tmp_path):
     torch.manual_seed(0)
     model = ImageColorizer(image_net={'type': 'LiteBackbone', 'width': 1 / 16}).eval()
@@ -45,6 +46,7 @@ def test_shapes(encoder, gray):
     assert not any(feature.requires_grad for feature in features.values())
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_what_comes_out(colour_weights, gray, tmp_path, monkeypatch):
     encoder = FrozenEncoder(colour_weights, ROWS, cache=tmp_path)
     first = encoder(gray[:1])
@@ -59,6 +61,7 @@ def test_what_was_kept_is_what_comes_out(colour_weights, gray, tmp_path, monkeyp
         assert torch.allclose(FrozenEncoder(colour_weights, ROWS)(gray)[row], both[row], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_cache_of_another_encoder_is_not_read(colour_weights, gray, tmp_path):
     entries = load_file(colour_weights)
     name = 'image_net.encoder.blocks.6.0.layers.6.weight'

@@ -70,6 +70,7 @@ def test_recall_of_large_objects_on_grey_photos(detector, evaluation, record_pro
     assert recall >= 0.6, f'recall {recall:.3f}'
 
 
+@pytest.mark.slow
 def test_agrees_with_onnxruntime(detector, model_file):
     onnxruntime = pytest.importorskip('onnxruntime', reason='the second opinion needs onnxruntime')
     blob = np.random.default_rng(0).uniform(0, 255, (1, 3, *detector.input_size)).astype(np.float32)
@@ -80,6 +81,7 @@ def test_agrees_with_onnxruntime(detector, model_file):
     assert session.get_inputs()[0].shape == [1, 3, *detector.input_size]
 
 
+@pytest.mark.slow
 def test_boxes_are_in_pixels_of_each_photo(detector, evaluation):
     photo = read(next(path for path, truth in evaluation if len(truth) == 1))
     double = cv2.resize(photo, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
@@ -89,6 +91,7 @@ def test_boxes_are_in_pixels_of_each_photo(detector, evaluation):
     assert found(once * 2, twice) == 1
 
 
+@pytest.mark.slow
 def test_colour_does_not_matter(detector, evaluation):
     photo = read(evaluation[0][0])
     lightness = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)[..., :1]

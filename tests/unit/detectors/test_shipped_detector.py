@@ -24,6 +24,7 @@ def test_it_finds_a_person(shipped):
     assert best.areas.item() > 0.4 * picture.shape[0] * picture.shape[1]
 
 
+@pytest.mark.slow
 def test_it_finds_nothing_in_flat_and_noisy_pictures(shipped):
     pictures = [np.full((480, 640, 3), value, np.uint8) for value in (0, 128, 255)] + [
         np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)

@@ -307,6 +307,7 @@ def test_the_map_that_is_seen_is_what_colours_follow(semantic):
     np.testing.assert_array_equal(pixels_of(colorize(*semantic, {'map': in_base64(encode_map(ids))})), plain)
 
 
+@pytest.mark.slow
 def test_a_map_as_a_canvas_has_it_is_that_of_its_colours(semantic):
     studio, photo = semantic
     ids = seen_map(semantic)

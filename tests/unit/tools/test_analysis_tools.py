@@ -126,6 +126,7 @@ class TestFlops:
         assert status == 0
         assert giga(text, '1 instance')[0] > 1.9 * 75.2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize('name', ['insta_full_cocostuff_256x256', 'insta_instance_cocostuff_256x256'])
     def test_without_a_fusion_network_instances_cost_nothing(self, run, name):
         _, text = run('get_flops', name)
@@ -376,6 +377,7 @@ class TestEvaluateCaptions:
             *('--out', tmp_path / 'figures.json'),
         ]
 
+    @pytest.mark.slow
     def test_captions_are_followed(self, run, options, tmp_path):
         status, text = run('evaluate_captions', *options)
 

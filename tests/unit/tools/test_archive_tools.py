@@ -35,6 +35,7 @@ def run(monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_detect_archive(run, tmp_path):
     (tmp_path / 'net.onnx').touch()
     (tmp_path / 'opencv').mkdir()

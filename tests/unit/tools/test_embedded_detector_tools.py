@@ -53,6 +53,7 @@ def scores(head, colour_weights):
     return EmbeddedDetector(head, colour_weights).detect([photo])[0].scores
 
 
+@pytest.mark.slow
 def test_what_ships_is_the_head_alone_and_runs(publish, colour_weights):
     status, out, text = publish('--side', 64, '--centre', 0.02)
 
@@ -84,6 +85,7 @@ def test_what_was_trained_along_ships_with_the_head(publish, trained, colour_wei
     assert 'encoder.copy.blocks.3' in text
 
 
+@pytest.mark.slow
 def test_with_its_mirror_image_a_photo_is_seen_as_its_mirror_image_is(publish, colour_weights):
     _, out, _ = publish('--side', 64, '--centre', 0.02, '--mirrored')
     photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
@@ -101,6 +103,7 @@ def test_with_its_mirror_image_a_photo_is_seen_as_its_mirror_image_is(publish, c
     assert difference(mirrored=False) > 1
 
 
+@pytest.mark.slow
 def test_scores_are_moved_and_sharpened(publish, colour_weights):
     _, out, _ = publish('--side', 64)
     before = load_file(out)['head.quality.bias'].float()

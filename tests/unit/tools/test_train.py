@@ -200,6 +200,7 @@ class TestTensorBoard:
 class TestLightEnvironment:
     """One without the extra `training`."""
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures('own_mmengine')
     def test_pretrained_weights_that_are_missing_are_one_sentence(self, tool, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(lite, 'PACKAGE', 'no_such_package')

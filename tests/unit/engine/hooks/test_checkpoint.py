@@ -38,6 +38,7 @@ def last(folder: Path) -> str:
 
 
 class TestWholeCheckpoints:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ('keep', 'kept'),
         [

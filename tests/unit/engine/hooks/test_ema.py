@@ -147,6 +147,7 @@ class TestRecalibratedEMA:
             if name.startswith('image_net.') and 'running_mean' in name:
                 assert not value.any(), name  # as at the start
 
+    @pytest.mark.slow
     def test_without_live_batch_norms_no_photo_is_looked_at(self, tmp_path):
         runner = make_runner(tmp_path, model=ImageColorizer(image_net=SMALL, norm_eval=True))
         runner.train()

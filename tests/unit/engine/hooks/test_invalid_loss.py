@@ -41,6 +41,7 @@ class TestInvalidLoss:
         with pytest.raises(FloatingPointError, match='in iteration 3'):
             runner.train()
 
+    @pytest.mark.slow
     def test_a_finite_loss_changes_nothing(self, tmp_path):
         make_runner(tmp_path, hook={'type': 'InvalidLossHook'}).train()
 

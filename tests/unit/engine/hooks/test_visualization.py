@@ -47,6 +47,7 @@ class TestVisualization:
     def shown(self, tmp_path: Path) -> list[str]:
         return sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
 
+    @pytest.mark.slow
     def test_the_first_photos_of_every_validation(self, tmp_path):
         make_runner(tmp_path, hook=self.HOOK, iters=2, val_interval=1, batch_size=2).train()
 

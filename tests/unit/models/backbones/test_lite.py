@@ -87,6 +87,7 @@ class TestEncoder:
         assert norms
         assert not any(norm.training for norm in norms)
 
+    @pytest.mark.slow
     def test_pretrained_weights_fill_it(self):
         pytest.importorskip(lite.PACKAGE, reason='the weights come from a package')
         encoder = EfficientNetLite(pretrained=True)
@@ -189,6 +190,7 @@ class TestColorizers:
         assert set(losses) == {'loss_ab', 'loss_classes'}
         assert model.size_divisor == 32
 
+    @pytest.mark.slow
     def test_fusion_at_chosen_rows(self, lively, lightness):
         fusion = {'type': 'FusionNetwork', 'backbone': LITE, 'fused': ['enc16', 'up8']}
         model = lively(InstColorizer(LITE, LITE, fusion, trainable=['fusion_net.fusions']))
@@ -201,6 +203,7 @@ class TestColorizers:
         torch.testing.assert_close(fused[0], plain[0])
         assert (fused[1] - plain[1]).abs().max() > 1e-4
 
+    @pytest.mark.slow
     def test_prediction_is_what_was_trained(self, lively, lightness):
         """Without gradients features are blended in place, which the encoder must not go on with."""
         fusion = {'type': 'FusionNetwork', 'backbone': LITE, 'fused': 'both'}

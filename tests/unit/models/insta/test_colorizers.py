@@ -74,6 +74,7 @@ def predict(model: InstColorizer, *photos: tuple[np.ndarray, Instances]) -> torc
 
 
 class TestBatches:
+    @pytest.mark.slow
     @pytest.mark.parametrize('counts', [(0, 1, 3, 8), (8, 3, 1, 0), (0, 0, 0, 0), (2, 0, 0, 5)], ids=str)
     def test_four_photos_equal_four_single_runs(self, model, counts):
         photos = [photo(count, seed) for seed, count in enumerate(counts)]
@@ -185,6 +186,7 @@ class TestChunks:
         assert (half - exact).abs().max() < 0.02
         assert not torch.equal(half, exact)
 
+    @pytest.mark.slow
     def test_in_training_all_crops_go_at_once_and_without_gradients(self, lively):
         model = lively(InstColorizer(**NETWORKS)).train()
         seen = self.chunks_of(model)
@@ -196,6 +198,7 @@ class TestChunks:
         assert seen == [9]
         assert all(p.grad is None for p in model.instance_net.parameters())
 
+    @pytest.mark.slow
     def test_where_the_instance_network_trains_too_it_gets_gradients(self, lively):
         model = lively(InstColorizer(**NETWORKS, trainable=('instance_net', 'fusion_net'))).train()
         inputs = model.data_preprocessor(batch_of(photo(3, 0)), training=True)
@@ -290,6 +293,7 @@ class TestForward:
         assert all((channel == 0).all() for channel in channels)
 
 
+@pytest.mark.slow
 def test_train_step_lowers_the_loss(lively):
     from mmengine.optim import OptimWrapper
 

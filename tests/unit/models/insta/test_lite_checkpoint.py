@@ -35,6 +35,7 @@ def batch() -> dict:
     return {'lightness': lightness, 'crop_lightness': crops, 'instances': boxes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_a_full_image_network_there_and_back(lively, tmp_path, monkeypatch, suffix):
     model = lively(ImageColorizer(LITE))

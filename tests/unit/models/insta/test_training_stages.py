@@ -66,6 +66,7 @@ class TestWhatTrains:
         assert {name.split('.')[0] for name in moved} == {'instance_net'}
         assert any(name.endswith('running_mean') for name in moved)
 
+    @pytest.mark.slow
     def test_stage_3_trains_fusions_and_output_layers_with_frozen_norms(self, lively):
         model = lively(STAGES[3]())
         moved = changed(model, step(model, batch()))

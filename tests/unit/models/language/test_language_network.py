@@ -97,6 +97,7 @@ class TestNetwork:
 
 
 class TestFiles:
+    @pytest.mark.slow
     def test_there_and_back_is_the_identity(self, weights, published, tmp_path):
         read = load_checkpoint(published)
         again = load_checkpoint(save_checkpoint(read.state_dict, tmp_path / 'ours.safetensors')[0])
@@ -133,6 +134,7 @@ class TestFiles:
         with pytest.raises(ValueError, match=message):
             colorizer_for(load_checkpoint(path), {'type': 'LanguageColorizer'})
 
+    @pytest.mark.slow
     def test_all_names_and_shapes_of_the_published_size(self):
         pytest.importorskip('transformers')
         keys = json.loads((GOLDEN / 'lcoins_full_keys.json').read_text())

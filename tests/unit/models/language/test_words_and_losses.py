@@ -64,6 +64,7 @@ class TestWords:
         with pytest.raises(ValueError, match=r'captions\.json has no word 4 times'):
             WordTextEncoder(captions, least=4)
 
+    @pytest.mark.slow
     def test_weights_bring_the_table(self, model, tmp_path, captions):
         path = tmp_path / 'words.safetensors'
         save_checkpoint(model.state_dict(), path, metadata={'encoder_heads': '3', 'decoder_heads': '2'}, half=True)

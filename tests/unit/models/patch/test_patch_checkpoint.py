@@ -113,6 +113,7 @@ class TestBorrowedNetworks:
     def test_of_the_full_image_network_alone(self, image_weights):
         assert colorizer_for(load_checkpoint(image_weights), self.CONFIG).networks == ('image_net',)
 
+    @pytest.mark.slow
     def test_of_the_light_backbone(self, tmp_path):
         network = LiteBackbone(width=1 / 16)
         entries = {f'image_net.{name}': value for name, value in network.state_dict().items()}

@@ -177,6 +177,7 @@ class TestRecolouring:
         assert not changed[20 + reach :].any()
         assert not changed[:, 50 + reach :].any()
 
+    @pytest.mark.slow
     def test_only_the_reached_window_runs(self, model, wide, monkeypatch):
         recolorer, ids = Recolorer(model, wide, self.SIZE), np.zeros((self.SIZE, self.SIZE), np.uint8)
         recolorer.color(ids)

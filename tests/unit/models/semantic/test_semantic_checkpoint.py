@@ -47,6 +47,7 @@ def test_written_files_have_the_published_names(published, table, name):
     assert set(entries(published / f'{name}.pth')) == set(recorded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('wrapper', 'prefix', 'zipped'),
     [
@@ -71,6 +72,7 @@ def test_there_and_back_is_the_identity(model, folder, tmp_path, wrapper, prefix
     torch.testing.assert_close(again.state_dict, dict(model.state_dict()), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_swapped_files_are_told_by_their_entries(model, folder):
     first, second = folder / 'seg_weights.pth', folder / 'color_weights.pth'
     first.rename(folder / 'other.pth')
@@ -97,6 +99,7 @@ def test_a_folder_that_lacks_one(folder, name, held, lacking):
     assert str(error.value) == f'{folder} holds {held} but lacks a file of the {lacking}'
 
 
+@pytest.mark.slow
 def test_a_folder_with_two_of_one(folder):
     torch.save(entries(folder / 'seg_weights.pth'), folder / 'older.pth')
 

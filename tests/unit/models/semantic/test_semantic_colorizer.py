@@ -93,6 +93,7 @@ class TestMaps:
         else:
             assert torch.equal(used, seen if source == 'predicted' else torch.zeros_like(seen))
 
+    @pytest.mark.slow
     def test_guidance_takes_a_given_map_further_and_leaves_what_is_seen(self, build, photo):
         ids = np.full(SIZE, 50)
         plain, guided = (
