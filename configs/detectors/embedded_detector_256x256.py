@@ -5,6 +5,8 @@
 _base_ = ['./embedded_detector_192x192.py']
 
 load_from = 'work_dirs/embedded_detector_192x192/iter_2000.pth'
+# What ships has a copy of one more run of blocks: the colour networks have trained it on since.
+model = dict(above='enc4')
 train_pipeline = [{**step, 'size': 256} if 'size' in step else step for step in _base_.train_pipeline]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 max_iters = 2700

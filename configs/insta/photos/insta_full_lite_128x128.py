@@ -20,8 +20,8 @@ model = dict(
     trainable=[f'image_net.{part}' for part in decoder_parts],
     presets=dict(
         safe=dict(type='RegressionDecoder'),
-        natural=dict(type='RegressionDecoder', gain=1.2, expansion=0.3),
-        vivid=dict(type='RegressionDecoder', gain=1.6, expansion=0.5),
+        natural=dict(type='RegressionDecoder', gain=1.5, expansion=0.3),
+        vivid=dict(type='RegressionDecoder', gain=2.2, expansion=0.5),
     ),
 )
 input_size = 128
