@@ -4,7 +4,11 @@ _base_ = ['./insta_full_lite_128x128.py']
 
 load_from = 'work_dirs/insta_full_lite_128x128/iter_300.pth'
 upper_blocks = [f'encoder.blocks.{index}' for index in range(2, 7)]
-model = dict(trainable=[f'image_net.{part}' for part in [*upper_blocks, *_base_.decoder_parts]])
+model = dict(
+    trainable=[f'image_net.{part}' for part in [*upper_blocks, *_base_.decoder_parts]],
+    # What a mean PSNR measures; colour comes back by the presets' gains, where the network is sure of it.
+    losses=dict(ab=dict(loss_weight=4.0), photos=dict(type='LogErrorLoss', loss_weight=0.8)),
+)
 max_iters = 1000
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'image_net.encoder': dict(lr_mult=0.2)}))

@@ -15,6 +15,7 @@ model = dict(
     ),
     trainable=[f'fusion_net.{part}' for part in ['fusions', *_base_.decoder_parts]],
     norm_eval=True,
+    losses=dict(photos=dict(instance_share=0.5)),
 )
 train_pipeline = [
     dict(type='LoadPhoto', min_ab_range=10),

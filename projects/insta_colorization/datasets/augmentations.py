@@ -5,6 +5,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from insta_colorization.registry import TRANSFORMS
+from insta_colorization.utils.ranges import share
 
 _LUMA = np.array([0.2125, 0.7154, 0.0721], np.float32)
 
@@ -23,7 +24,7 @@ class AgePhoto(BaseTransform):
     """
 
     def __init__(self, prob: float = 0.4) -> None:
-        self.prob = _share(prob)
+        self.prob = share('prob', prob)
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         image = results['img'].astype(np.float32) / 255
@@ -91,7 +92,7 @@ class SampleHints(BaseTransform):
     """
 
     def __init__(self, prob: float = 0.5, max_side: int = 7) -> None:
-        self.prob = _share(prob)
+        self.prob = share('prob', prob)
         self.max_side = max_side
 
     def transform(self, results: dict) -> dict:  # noqa: D102
@@ -109,9 +110,3 @@ class SampleHints(BaseTransform):
                     regions.append([x, y, x + side, y + side, 1.0])
         results['hint_regions'] = np.array(regions, np.float32).reshape(-1, 5)
         return results
-
-
-def _share(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f'prob must be a share in [0, 1], but got {value}')
-    return value

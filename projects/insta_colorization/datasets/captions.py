@@ -13,6 +13,7 @@ from insta_colorization.imaging.resize import to_tensor
 from insta_colorization.models.language.colors import color_of
 from insta_colorization.models.language.pairs import color_pairs, other_colors, with_colors
 from insta_colorization.registry import TRANSFORMS
+from insta_colorization.utils.ranges import share
 
 Which = Literal['random', 'first']
 
@@ -125,11 +126,9 @@ class LuminanceJitter(BaseTransform):
     def __init__(
         self, prob: float = 0.5, contrast: float = 0.1, saturation: float = 0.1, hue: float = 0.5, gamma: float = 1.0
     ) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must be a share in [0, 1], but got {prob}')
         if gamma < 1:
             raise ValueError(f'gamma must be at least 1, but got {gamma}')
-        self.prob = prob
+        self.prob = share('prob', prob)
         self.contrast, self.saturation, self.hue, self.gamma = contrast, saturation, hue, gamma
 
     def transform(self, results: dict) -> dict:  # noqa: D102

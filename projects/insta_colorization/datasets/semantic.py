@@ -11,6 +11,7 @@ from insta_colorization.fileio.boxes import tails
 from insta_colorization.imaging.maps import read_map
 from insta_colorization.registry import TRANSFORMS
 from insta_colorization.structures import UNKNOWN, SemanticMap
+from insta_colorization.utils.ranges import share
 
 
 @TRANSFORMS.register_module()
@@ -64,9 +65,7 @@ class ForgetMap(BaseTransform):
     """
 
     def __init__(self, prob: float = 0.5) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must be a share in [0, 1], but got {prob}')
-        self.prob = prob
+        self.prob = share('prob', prob)
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         if 'semantic_map' in results and np.random.rand() < self.prob:

@@ -21,6 +21,7 @@ from insta_colorization.imaging.photo import ImageReadError, load_rgb
 from insta_colorization.imaging.resize import crop_instances, resize_photo, to_tensor
 from insta_colorization.registry import TRANSFORMS
 from insta_colorization.structures import ColorizationSample, Instances, PhotoField
+from insta_colorization.utils.ranges import share
 
 # Records of the dataset and what `LoadInstances` makes of them.
 _INSTANCES_OF = {'annotations': 'instances', 'gt_annotations': 'gt_instances'}
@@ -243,11 +244,9 @@ class RandomInstanceWindows(BaseTransform):
     def __init__(self, scale: tuple[float, float] = (0.5, 2.0), min_size: int = 0, prob: float = 1.0) -> None:
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f'scale must be two positive factors, the lesser first, but got {tuple(scale)}')
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must be a share in [0, 1], but got {prob}')
         self.scale = scale
         self.min_size = min_size
-        self.prob = prob
+        self.prob = share('prob', prob)
 
     def transform(self, results: dict) -> dict:  # noqa: D102
         found = _instances(results, 'instances', 'RandomInstanceWindows')

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from insta_colorization.colorspace import AB_RANGE, BinSet
 from insta_colorization.registry import MODELS
+from insta_colorization.utils.ranges import positive
 
 # {name on the command line: (type, what may stand behind a colon)}
 _NAMES = {'regression': ('RegressionDecoder', 'gain'), 'annealed-mean': ('AnnealedMeanDecoder', 'temperature')}
@@ -39,7 +40,7 @@ class RegressionDecoder(nn.Module):
         super().__init__()
         if not 0 <= expansion < math.inf:
             raise ValueError(f'expansion must be at least 0 and finite, but got {expansion}')
-        self.gain = _positive('gain', gain)
+        self.gain = positive('gain', gain)
         self.expansion = expansion
 
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
@@ -78,7 +79,7 @@ class AnnealedMeanDecoder(nn.Module):
 
     def __init__(self, temperature: float = 0.38, bins: BinSet | None = None) -> None:
         super().__init__()
-        self.temperature = _positive('temperature', temperature)
+        self.temperature = positive('temperature', temperature)
         self.register_buffer('centres', (bins or BinSet()).centres, persistent=False)
 
     def forward(self, ab: Tensor, class_logits: Tensor | None) -> Tensor:
@@ -112,7 +113,7 @@ def parse_decoder(text: str) -> dict[str, Any]:
         raise ValueError(
             f"the decoder must be 'regression[:1.1]' or 'annealed-mean[:0.38]', but got {text!r}"
         ) from None
-    return {'type': kind} if value is None else {'type': kind, setting: _positive(setting, value)}
+    return {'type': kind} if value is None else {'type': kind, setting: positive(setting, value)}
 
 
 def default_decoder(decoder: Mapping[str, Any] | None, presets: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -126,9 +127,3 @@ def default_decoder(decoder: Mapping[str, Any] | None, presets: Mapping[str, Any
         The first, else the preset `natural`, else the paper's: the regression head.
     """
     return dict(decoder or (presets or {}).get(DEFAULT_PRESET) or {'type': 'RegressionDecoder'})
-
-
-def _positive(name: str, value: float) -> float:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f'{name} must be positive and finite, but got {value}')
-    return value

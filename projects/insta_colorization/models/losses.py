@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from insta_colorization.colorspace import AB_RANGE, NUM_AB_BINS, BinSet
 from insta_colorization.registry import MODELS
+from insta_colorization.utils.ranges import positive, share
 
 from .backbones import Colors
 from .colorizer import Batch, Colorizer
@@ -59,25 +60,21 @@ class LogErrorLoss(nn.Module):
 
     Args:
         loss_weight: factor.
-        floor: error in Lab units below which a photo gains nothing more.
-        instance_share: how much of the loss is, instead, the same of the boxes of the batch's instances, averaged over
-            them; a batch without any gives only the photos' part.
+        floor: error in Lab units, above 0, below which a photo gains nothing more.
+        instance_share: how much of the loss, 0 to 1, is instead the same of the boxes of the batch's instances,
+            averaged over them; a batch without any gives only the photos' part.
 
     Raises:
-        ValueError: the floor is not positive, or the share lies outside [0, 1].
+        ValueError: the floor is not positive and finite, or the share lies outside [0, 1].
     """
 
     classify = False
 
     def __init__(self, loss_weight: float = 1.0, floor: float = 3.0, instance_share: float = 0.0) -> None:
         super().__init__()
-        if floor <= 0:
-            raise ValueError(f'floor must be positive, but got {floor}')
-        if not 0 <= instance_share <= 1:
-            raise ValueError(f'instance_share must be a share in [0, 1], but got {instance_share}')
         self.loss_weight = loss_weight
-        self.floor = floor / AB_RANGE
-        self.instance_share = instance_share
+        self.floor = positive('floor', floor) / AB_RANGE
+        self.instance_share = share('instance_share', instance_share)
 
     def of_batch(self, colorizer: Colorizer, batch: Batch, colors: Colors) -> Tensor:
         """The loss, a scalar.

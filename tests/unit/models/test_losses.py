@@ -137,7 +137,8 @@ class TestLogError:
     @pytest.mark.parametrize(
         ('setting', 'message'),
         [
-            ({'floor': 0.0}, 'floor must be positive, but got 0.0'),
+            ({'floor': 0.0}, 'floor must be positive and finite, but got 0.0'),
+            ({'floor': float('inf')}, 'floor must be positive and finite, but got inf'),
             ({'instance_share': 1.5}, r'instance_share must be a share in \[0, 1\], but got 1.5'),
         ],
     )
