@@ -1,9 +1,14 @@
-# Stage 3 of the light backbone: the fusions at the two coarsest rows of the encoder and at all of the decoder, and, at
-# a fifth of their rate, the fusion network's decoder, whose features are blends now. The three encoders are the same.
+# Stage 3 of the light backbone: the fusions at the two coarsest rows of the encoder and at all of the decoder and, at
+# half their rate, two decoders: the fusion network's, whose features are blends now, and the instance network's, which
+# learns what the whole photo does not tell. The three encoders are the same.
 #   python tools/train.py configs/insta/photos/insta_fusion_lite_128x128.py
 _base_ = ['./insta_instance_lite_128x128.py']
 
 load_from = 'work_dirs/insta_instance_lite_128x128/iter_400.pth'
+# Of the instance network's decoder what the fusions see: its heads are for its own colours, which stage 2 trained.
+blended_parts = [part for part in _base_.decoder_parts if not part.endswith('head')]
+decoders = [f'fusion_net.{part}' for part in _base_.decoder_parts]
+decoders += [f'instance_net.{part}' for part in blended_parts]
 # Finer rows of the encoder have little colour to tell, and the whole photo shows them sharper than a resized crop does.
 model = dict(
     type='InstColorizer',
@@ -13,9 +18,9 @@ model = dict(
         fused=['enc16', 'enc32', 'up16', 'up8', 'up4'],
         fusion=dict(feather=0.25, padded=False),
     ),
-    trainable=[f'fusion_net.{part}' for part in ['fusions', *_base_.decoder_parts]],
+    trainable=['fusion_net.fusions', *decoders],
     norm_eval=True,
-    losses=dict(photos=dict(instance_share=0.5)),
+    losses=dict(ab=dict(loss_weight=3.0), photos=dict(loss_weight=1.0, instance_share=0.6)),
 )
 train_pipeline = [
     dict(type='LoadPhoto', min_ab_range=10),
@@ -36,7 +41,7 @@ val_dataloader = dict(batch_size=16, dataset=dict(pipeline=val_pipeline))
 
 max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-rates = {f'fusion_net.{part}': dict(lr_mult=0.2) for part in _base_.decoder_parts}
+rates = {part: dict(lr_mult=0.5) for part in decoders}
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=rates))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=40),
