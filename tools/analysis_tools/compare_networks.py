@@ -1,12 +1,13 @@
 """Compares the fused network with the full-image network at equal colourfulness, photo by photo.
 
-    python tools/analysis_tools/compare_networks.py CONFIG CHECKPOINT [--crops] [--photos N] [--out RESULTS.json]
-        --cfg-options test_dataloader.dataset.data_root=PHOTOS test_dataloader.dataset.gt_instances=TRUE.json \
-        test_dataloader.dataset.instances=BOXES.json
+    python tools/analysis_tools/compare_networks.py CONFIG CHECKPOINT [--preset NAME] [--crops] [--photos N]
+        [--out RESULTS.json] --cfg-options test_dataloader.dataset.data_root=PHOTOS
+        test_dataloader.dataset.gt_instances=TRUE.json test_dataloader.dataset.instances=BOXES.json
 
 A network with paler colours has the better PSNR, so the colours of every other way are scaled until the mean
-colourfulness (CF) of the instances is that of the fused ones; the scale stands in the table. PSNR and CF are those of
-tools/test.py. Differences are paired by photo, of instances by their mean in a photo.
+colourfulness (CF) of the instances is that of the fused ones; the scale stands in the table. The colours are those of
+the regression head as they are, unless a preset or a decoder is named. PSNR and CF are those of tools/test.py.
+Differences are paired by photo, of instances by their mean in a photo.
 
 With --crops also what the networks know of the objects alone: the colours of the crops, as the full-image and as the
 instance network see them, laid into their boxes over the full-image network's.
@@ -21,11 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from insta_colorization.utils.bootstrap import bootstrap
-from insta_colorization.utils.cli import Command, Parser, UsageError, number
+from insta_colorization.utils.cli import Command, Parser, UsageError, add_options, number
 from insta_colorization.utils.configs import add_config, load_config
+from insta_colorization.utils.options import NetworkOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from insta_colorization.models.backbones import Colors
 
 Values = dict[str, list[list[float]]]
 
@@ -41,24 +45,29 @@ def arguments(parser: Parser) -> None:
     """Adds the arguments."""
     add_config(parser, 'config whose test photos are used, by path or name')
     parser.add_argument('checkpoint', help='weights with all three networks')
+    add_options(parser, NetworkOptions, only=('decoder', 'preset'))
     parser.add_argument('--crops', action='store_true', help='also the colours of the crops by themselves')
     parser.add_argument('--photos', type=number(int, 1), help='how many photos, the first ones; default: all')
     parser.add_argument('--out', type=Path, help='JSON file for the values of every photo')
 
 
-def coloured(batch: Mapping[str, Any], model: Any, crops: bool) -> 'dict[str, Tensor]':
-    """{way: ab (2, S, S)} of a batch of one photo."""
+def coloured(batch: Mapping[str, Any], model: Any, crops: bool, decoded: bool) -> 'dict[str, Tensor]':
+    """{way: ab (2, S, S)} of a batch of one photo, by the model's decoder or the regression head's as they are."""
     import torch.nn.functional as F
 
+    def decode(colors: 'Colors') -> 'Tensor':
+        return model.decoder(*colors) if decoded else colors.ab
+
     lightness, size = batch['lightness'], batch['lightness'].shape[-2:]
-    full = model.image_net(lightness).ab[0]
-    ways = {'full': full, 'fused': model.colors(batch).ab[0]}
+    classify = decoded and model.decoder.classify
+    full = decode(model.image_net(lightness, classify=classify))[0]
+    ways = {'full': full, 'fused': decode(model.colors(batch, classify=classify))[0]}
     for name in ('image_net', 'instance_net') if crops else ():
         laid = ways[f'crops, {name}'] = full.clone()
         # The best comes last, on top.
         boxes = batch['instances'].on_grid(size).tolist()
         for crop, (x0, y0, x1, y1) in reversed([*zip(batch['crop_lightness'], boxes, strict=True)]):
-            ab = getattr(model, name)(crop[None]).ab
+            ab = decode(getattr(model, name)(crop[None], classify=classify))
             laid[:, y0:y1, x0:x1] = F.interpolate(ab, (y1 - y0, x1 - x0), mode='bilinear', antialias=True)[0]
     return ways
 
@@ -102,21 +111,25 @@ def photos_of(args: argparse.Namespace) -> list[Photo]:
     from insta_colorization.apis.build import colorizer_for
     from insta_colorization.checkpoints import load_checkpoint
     from insta_colorization.models import InstColorizer
+    from insta_colorization.models.decoders import parse_decoder
     from insta_colorization.registry import DATASETS
 
+    NetworkOptions(decoder=args.decoder, preset=args.preset)
+    decoder = parse_decoder(args.decoder) if args.decoder else None
     cfg = load_config(args.config, args.cfg_options)
-    model = colorizer_for(load_checkpoint(args.checkpoint), cfg.model)
+    model = colorizer_for(load_checkpoint(args.checkpoint), cfg.model, decoder, args.preset)
     if not isinstance(model, InstColorizer):
         raise UsageError(f'{args.checkpoint} has no fusion network to compare')
     if cfg.test_dataloader.dataset.get('instances') is None:
         raise UsageError('test_dataloader.dataset.instances names no boxes, so nothing would be fused')
+    decoded = bool(args.decoder or args.preset)
     photos = []
     with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.inference_mode():
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         for index in range(min(len(dataset), args.photos or len(dataset))):
             batch = model.data_preprocessor(pseudo_collate([dataset[index]]))
             (sample,) = batch['data_samples']
-            photos.append(Photo(sample.to_dict(), coloured(batch, model, args.crops)))
+            photos.append(Photo(sample.to_dict(), coloured(batch, model, args.crops, decoded)))
     return photos
 
 

@@ -28,10 +28,11 @@ train_pipeline = [
     dict(type='RandomFlipPhoto'),
     dict(type='SelectInstances', top_k=8, min_size=16, required=True),
     dict(type='RandomInstanceWindows', scale=(0.8, 2.0), prob=0.5),
+    dict(type='AgePhoto'),
     dict(type='CropInstances', size=128),
     dict(type='ResizePhoto', size=128),
     dict(type='SampleHints'),
-    dict(type='PackColorization', inputs=['hint_regions']),
+    dict(type='PackColorization', inputs=['gray', 'crop_gray', 'hint_regions']),
 ]
 val_pipeline = [
     dict(type='CropInstances', size=128) if step.type == 'CropToInstance' else step for step in _base_.val_pipeline

@@ -14,7 +14,8 @@ _LUMA = np.array([0.2125, 0.7154, 0.0721], np.float32)
 class AgePhoto(BaseTransform):
     """Makes the grey picture that the networks get of a colour photo look like an old print; the colours stay.
 
-    It becomes `results['gray']` (H, W) uint8, for `PackColorization(inputs=['gray'])`. Comes after `ResizePhoto`.
+    It becomes `results['gray']` (H, W) uint8, for `PackColorization(inputs=['gray'])`. Comes after what crops and flips
+    the photo, and before `CropInstances`, whose crops then look as old (`inputs=['gray', 'crop_gray']`).
 
     Args:
         prob: the share of the photos that are aged; the grey of the others is the luma of the published training.

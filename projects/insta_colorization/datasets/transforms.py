@@ -117,10 +117,12 @@ def move(results: dict, image: np.ndarray, change: str, *args: Any) -> dict:
     """Replaces the photo by `image`, and changes all that moves with it by a method of `PhotoField` and its arguments.
 
     Raises:
-        ValueError: instances were cut out already, so their crops would no longer be those of the photo.
+        ValueError: instances were cut out already, so their crops would no longer be those of the photo; or a grey
+            picture was made of it, by `AgePhoto` for instance, which would no longer show it.
     """
-    if 'crops' in results and change != 'resize':
-        raise ValueError('photos are cropped and flipped before CropInstances, but it came first')
+    for made, by in (('crops', 'CropInstances'), ('gray', 'what makes their grey picture')):
+        if made in results and change != 'resize':
+            raise ValueError(f'photos are cropped and flipped before {by}, but that came first')
     results['img'] = image
     fields = {name: value for name, value in results.items() if isinstance(value, PhotoField)}
     results.update({name: getattr(value, change)(*args) for name, value in fields.items()})
@@ -277,6 +279,7 @@ class RandomInstanceWindows(BaseTransform):
 class CropInstances(BaseTransform):
     """Cuts the instances out of the photo, at its own resolution: `results['crops']` (R, size, size, 3) uint8.
 
+    After `AgePhoto` also out of the grey picture that looks old: `results['crop_gray']` (R, size, size) uint8.
     Without boxes in the dataset it does nothing.
 
     Args:
@@ -289,6 +292,8 @@ class CropInstances(BaseTransform):
     def transform(self, results: dict) -> dict:  # noqa: D102
         if 'instances' in results:
             results['crops'] = crop_instances(results['img'], results['instances'], self.size)
+            if 'gray' in results:
+                results['crop_gray'] = crop_instances(results['gray'], results['instances'], self.size)
         return results
 
 
@@ -339,6 +344,8 @@ class ResizePhoto(BaseTransform):
     def transform(self, results: dict) -> dict:  # noqa: D102
         if self.keep_truth:
             results['truth'] = results['img']
+        if 'gray' in results:
+            results['gray'] = resize_photo(results['gray'], self.size)
         return move(results, resize_photo(results['img'], self.size), 'resize', (self.size, self.size))
 
 

@@ -8,7 +8,7 @@ from insta_colorization.structures import Instances
 
 
 def resize_photo(image: np.ndarray, size: int) -> np.ndarray:
-    """Squashes a photo (H, W, 3) uint8 to a square (size, size, 3), bilinear and antialiased as Pillow does.
+    """Squashes a photo (H, W, 3) or (H, W) uint8 to a square of that side, bilinear and antialiased as Pillow does.
 
     The published code does the same.
     """
@@ -18,7 +18,10 @@ def resize_photo(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def crop_instances(image: np.ndarray, instances: Instances, size: int) -> np.ndarray:
-    """Cuts R instances out of their photo (H, W, 3) uint8, at its own resolution: squares (R, size, size, 3) uint8.
+    """Cuts R instances out of their photo (H, W, 3) or (H, W) uint8, at its own resolution.
+
+    Returns:
+        Squares (R, size, size, 3) or (R, size, size) uint8.
 
     Raises:
         ValueError: the instances lie in an image of another size.
@@ -29,7 +32,7 @@ def crop_instances(image: np.ndarray, instances: Instances, size: int) -> np.nda
             f'but the photo has {image.shape[:2]}'
         )
     crops = [resize_photo(image[y0:y1, x0:x1], size) for x0, y0, x1, y1 in instances.in_pixels().tolist()]
-    return np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+    return np.stack(crops) if crops else np.zeros((0, size, size, *image.shape[2:]), np.uint8)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -3,7 +3,15 @@ import pytest
 import torch
 from skimage.color import rgb2gray
 
-from insta_colorization.datasets import AgePhoto, PackColorization, SampleHints
+from insta_colorization.datasets import (
+    AgePhoto,
+    CropInstances,
+    PackColorization,
+    RandomCropPhoto,
+    RandomFlipPhoto,
+    ResizePhoto,
+    SampleHints,
+)
 from insta_colorization.models import ColorizationPreprocessor
 from insta_colorization.models.insta.preprocessor import true_hints
 from insta_colorization.structures import Instances
@@ -45,6 +53,35 @@ class TestAgePhoto:
         assert batch['lightness'].std() < 1e-6
         assert batch['lightness'].mean().item() == pytest.approx(0, abs=0.002)  # sRGB 119 is L 50
         assert batch['ab'].std() > 0.1
+
+    def test_crops_look_as_old_as_their_photo(self, photo):
+        instances = Instances(torch.tensor([[8.0, 4.0, 40.0, 28.0]]), torch.tensor([[32, 48]]))
+        results = {'img': photo, 'instances': instances, 'gray': 255 - AgePhoto(prob=0)({'img': photo})['gray']}
+        results = ResizePhoto(size=16)(CropInstances(size=16)(results))
+        packed = PackColorization(inputs=['gray', 'crop_gray'])(results)
+
+        batch = ColorizationPreprocessor()(
+            {'inputs': {k: [v] for k, v in packed['inputs'].items()}, 'data_samples': [packed['data_samples']]}, True
+        )
+
+        assert batch['lightness'].shape == batch['crop_lightness'].shape == (1, 1, 16, 16)
+        negative = ColorizationPreprocessor()(
+            {
+                'inputs': {k: [packed['inputs'][k]] for k in ('image', 'crops')},
+                'data_samples': [packed['data_samples']],
+            },
+            True,
+        )
+        for name in ('lightness', 'crop_lightness'):
+            seen = torch.stack([batch[name].flatten(), negative[name].flatten()])
+            assert torch.corrcoef(seen)[0, 1] < -0.95, name
+
+    @pytest.mark.parametrize('change', [RandomFlipPhoto(), RandomCropPhoto(0.5)])
+    def test_what_crops_and_flips_comes_before(self, photo, change):
+        aged = AgePhoto()({'img': photo})
+        np.random.seed(1)  # mirrored
+        with pytest.raises(ValueError, match='before what makes their grey picture, but that came first'):
+            change(aged)
 
     @pytest.mark.parametrize('transform', [AgePhoto, SampleHints])
     def test_a_share_outside_its_range(self, transform):

@@ -345,6 +345,26 @@ class TestCompareNetworks:
         assert [len(pairs) for pairs in found['fused']['PSNR']['instance']] == [0, 1, 1]
         assert 'fused - full, instance: ' in text
 
+    @pytest.mark.slow
+    def test_what_a_decoder_makes_of_the_colours(self, run, options, fused_weights, tmp_path):
+        recipe = 'insta_fusion_photos_w025_128x128'
+        small = [f'test_dataloader.dataset.pipeline.{index}.size=64' for index in (3, 4, 5)]
+        colour = {}
+        for decoder in ('regression:0.1', 'regression:0.2', 'annealed-mean:0.5'):
+            status, text = run('compare_networks', recipe, fused_weights, '--decoder', decoder, *options, *small)
+            assert status == 0, text
+            found = json.loads((tmp_path / 'out.json').read_text())
+            colour[decoder] = np.concatenate(found['fused']['CF']['instance']).mean()
+        weak, strong, annealed = colour.values()
+        assert weak < 0.8 * strong
+        assert annealed not in (weak, strong)
+
+        status, text = run(
+            'compare_networks', recipe, fused_weights, '--decoder', 'regression:1', '--preset', 'safe', *options
+        )
+        assert status != 0
+        assert text.splitlines()[-1].startswith('error: ')
+
     def test_the_interval_is_that_of_the_photos_means(self, tools):
         mine, theirs = [[3.0, 5.0], [], [7.0]], [[1.0, 3.0], [], [3.0]]
 

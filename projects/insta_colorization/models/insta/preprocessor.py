@@ -50,7 +50,8 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
             data: `inputs` with `image`, N tensors (3, S, S) uint8 RGB, and, where instances are used, `crops`, N
                 tensors (R_n, 3, S, S) uint8 RGB; `data_samples`, N `ColorizationSample` that hold the `instances` of
                 the crops; some may hold hints. In training also `gray`, N tensors (S, S) uint8 that the networks get in
-                place of the luma, and `hint_regions`, N tensors (K_n, 5), see `true_hints`; the crops get their part.
+                place of the luma, `crop_gray`, N tensors (R_n, S, S) uint8, the same for the crops, and `hint_regions`,
+                N tensors (K_n, 5), see `true_hints`; the crops get their part.
             training: whether this is a training batch.
 
         Returns:
@@ -63,13 +64,14 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         lightness, ab = self._convert(torch.stack(list(inputs['image'])), training)
         batch = {'lightness': lightness, 'ab': ab, 'data_samples': samples}
         if 'gray' in inputs:
-            gray = torch.stack(list(inputs['gray'])).float()[:, None] / 255
-            batch['lightness'], _ = to_network(rgb_to_lab(gray.expand(-1, 3, -1, -1)))
+            batch['lightness'] = _lightness_of(torch.stack(list(inputs['gray'])))
         if 'hint_regions' in inputs:
             batch['hints'] = true_hints(ab, inputs['hint_regions'])
         if 'crops' in inputs:
             batch['instances'] = Instances.cat([sample.instances for sample in samples])
             batch['crop_lightness'], _ = self._convert(torch.cat(list(inputs['crops'])), training)
+            if 'crop_gray' in inputs:
+                batch['crop_lightness'] = _lightness_of(torch.cat(list(inputs['crop_gray'])))
             if 'hint_regions' in inputs:
                 batch['crop_hints'] = crops_of_hints(batch['hints'], batch['instances'])
         if any('hints' in sample for sample in samples):
@@ -88,6 +90,12 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
         if training:
             lightness, _ = to_network(rgb_to_lab(rgb_to_gray(rgb)))
         return lightness, ab
+
+
+def _lightness_of(gray: Tensor) -> Tensor:
+    """Lightness (N, 1, S, S) in network units of grey pictures (N, S, S) uint8."""
+    lightness, _ = to_network(rgb_to_lab((gray.float()[:, None] / 255).expand(-1, 3, -1, -1)))
+    return lightness
 
 
 def true_hints(ab: Tensor, regions: Sequence[Tensor]) -> Tensor:
