@@ -29,8 +29,6 @@ from insta_colorization.utils.options import NetworkOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from insta_colorization.models.backbones import Colors
-
 Values = dict[str, list[list[float]]]
 
 
@@ -51,23 +49,20 @@ def arguments(parser: Parser) -> None:
     parser.add_argument('--out', type=Path, help='JSON file for the values of every photo')
 
 
-def coloured(batch: Mapping[str, Any], model: Any, crops: bool, decoded: bool) -> 'dict[str, Tensor]':
-    """{way: ab (2, S, S)} of a batch of one photo, by the model's decoder or the regression head's as they are."""
+def coloured(batch: Mapping[str, Any], model: Any, crops: bool) -> 'dict[str, Tensor]':
+    """{way: ab (2, S, S)}, in network units, of a batch of one photo by the model's decoder."""
     import torch.nn.functional as F
 
-    def decode(colors: 'Colors') -> 'Tensor':
-        return model.decoder(*colors) if decoded else colors.ab
-
     lightness, size = batch['lightness'], batch['lightness'].shape[-2:]
-    classify = decoded and model.decoder.classify
-    full = decode(model.image_net(lightness, classify=classify))[0]
-    ways = {'full': full, 'fused': decode(model.colors(batch, classify=classify))[0]}
+    classify = model.decoder.classify
+    full = model.decoder(*model.image_net(lightness, classify=classify))[0]
+    ways = {'full': full, 'fused': model.decoder(*model.colors(batch, classify=classify))[0]}
     for name in ('image_net', 'instance_net') if crops else ():
         laid = ways[f'crops, {name}'] = full.clone()
         # The best comes last, on top.
         boxes = batch['instances'].on_grid(size).tolist()
         for crop, (x0, y0, x1, y1) in reversed([*zip(batch['crop_lightness'], boxes, strict=True)]):
-            ab = decode(getattr(model, name)(crop[None], classify=classify))
+            ab = model.decoder(*getattr(model, name)(crop[None], classify=classify))
             laid[:, y0:y1, x0:x1] = F.interpolate(ab, (y1 - y0, x1 - x0), mode='bilinear', antialias=True)[0]
     return ways
 
@@ -115,21 +110,20 @@ def photos_of(args: argparse.Namespace) -> list[Photo]:
     from insta_colorization.registry import DATASETS
 
     NetworkOptions(decoder=args.decoder, preset=args.preset)
-    decoder = parse_decoder(args.decoder) if args.decoder else None
+    decoder = None if args.preset else parse_decoder(args.decoder or 'regression')
     cfg = load_config(args.config, args.cfg_options)
     model = colorizer_for(load_checkpoint(args.checkpoint), cfg.model, decoder, args.preset)
     if not isinstance(model, InstColorizer):
         raise UsageError(f'{args.checkpoint} has no fusion network to compare')
     if cfg.test_dataloader.dataset.get('instances') is None:
         raise UsageError('test_dataloader.dataset.instances names no boxes, so nothing would be fused')
-    decoded = bool(args.decoder or args.preset)
     photos = []
     with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.inference_mode():
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         for index in range(min(len(dataset), args.photos or len(dataset))):
             batch = model.data_preprocessor(pseudo_collate([dataset[index]]))
             (sample,) = batch['data_samples']
-            photos.append(Photo(sample.to_dict(), coloured(batch, model, args.crops, decoded)))
+            photos.append(Photo(sample.to_dict(), coloured(batch, model, args.crops)))
     return photos
 
 

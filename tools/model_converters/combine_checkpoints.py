@@ -7,7 +7,8 @@
 
 OUT has the mean of the checkpoints, which must be of the same networks; `--onto` then puts it on a full-image network
 that was trained on, where the other networks keep what they had learnt beside theirs; `--replace` takes whole networks
-of another checkpoint; `--networks` keeps some alone, as the first training stages begin with.
+of another checkpoint; `--networks` keeps some alone, as the first training stages begin with. What the first
+checkpoint says about itself, such as its presets, stays.
 """
 
 import argparse
@@ -70,7 +71,8 @@ def combine(args: argparse.Namespace) -> None:
     if args.networks is not None:
         require(held, args.networks, args.src[0])
         weights = {name: value for name, value in weights.items() if name.split('.', 1)[0] in args.networks}
-    (written,) = save_checkpoint(weights, args.dst)
+    settings = {name: f'{value:g}' for name, value in checkpoints[0].settings.items()}
+    (written,) = save_checkpoint(weights, args.dst, metadata={**checkpoints[0].metadata, **settings})
     print(f'wrote {written} ({written.stat().st_size / 2**20:.1f} MiB)')
 
 

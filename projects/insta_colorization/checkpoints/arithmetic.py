@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .families import Checkpoint, StateDict
+from .families import Checkpoint, StateDict, shapes_of
 from .safe_load import CheckpointError
 
 BASE = 'image_net'
@@ -61,11 +61,9 @@ def rebased(weights: StateDict, onto: Checkpoint) -> StateDict:
         raise CheckpointError(f'{onto.path} must hold {BASE} alone, but holds {", ".join(onto.networks)}')
     before = {name: value for name, value in weights.items() if name.startswith(f'{BASE}.')}
     now = onto.state_dict
-    shapes = [{name: value.shape for name, value in entries.items()} for entries in (before, now)]
-    if shapes[0] != shapes[1]:
-        raise CheckpointError(
-            f'the {BASE} of {onto.path} is another one than that of the system, which is to stand on it'
-        )
+    if shapes_of(before) != shapes_of(now):
+        held = f'an {BASE} of {len(before)} entries with other names or shapes' if before else f'no {BASE}'
+        raise CheckpointError(f'{onto.path} holds {onto.summary} ({len(now)} entries), but the system has {held}')
 
     def moved(name: str, value: torch.Tensor) -> torch.Tensor:
         twin = f'{BASE}.{name.split(".", 1)[1]}'

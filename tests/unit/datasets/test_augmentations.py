@@ -65,7 +65,7 @@ class TestAgePhoto:
         )
 
         assert batch['lightness'].shape == batch['crop_lightness'].shape == (1, 1, 16, 16)
-        negative = ColorizationPreprocessor()(
+        plain = ColorizationPreprocessor()(
             {
                 'inputs': {k: [packed['inputs'][k]] for k in ('image', 'crops')},
                 'data_samples': [packed['data_samples']],
@@ -73,7 +73,7 @@ class TestAgePhoto:
             True,
         )
         for name in ('lightness', 'crop_lightness'):
-            seen = torch.stack([batch[name].flatten(), negative[name].flatten()])
+            seen = torch.stack([batch[name].flatten(), plain[name].flatten()])
             assert torch.corrcoef(seen)[0, 1] < -0.95, name
 
     @pytest.mark.parametrize('change', [RandomFlipPhoto(), RandomCropPhoto(0.5)])

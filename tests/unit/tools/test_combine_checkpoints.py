@@ -80,9 +80,12 @@ def test_onto_a_network_that_was_trained_on(tool, seeds, tmp_path):
 def test_networks_of_another_training(tool, seeds, tmp_path, capsys):
     (path, weights), (_, other) = seeds[1:]
     save_checkpoint({n: v for n, v in other.items() if n.startswith('instance_net.')}, tmp_path / 'instance.pth')
+    said = {'config': 'insta_fusion_photos_w025_128x128', 'presets': '{}'}
+    save_checkpoint(weights, path, metadata=said)
     assert run(tool, path, tmp_path / 'out.pth', '--replace', tmp_path / 'instance.pth') == 0
-    found = load_checkpoint(tmp_path / 'out.pth').state_dict
-    for name, value in found.items():
+    made = load_checkpoint(tmp_path / 'out.pth')
+    assert said.items() <= made.metadata.items()
+    for name, value in made.state_dict.items():
         assert torch.equal(value, (other if name.startswith('instance_net.') else weights)[name]), name
     image = {name: value for name, value in weights.items() if name.startswith('image_net.')}
     save_checkpoint(image, tmp_path / 'image.pth')
@@ -107,7 +110,7 @@ def test_what_does_not_fit_is_refused(tool, seeds, tmp_path, capsys):
     wide = {name: value.clone() for name, value in wider.state_dict().items() if name.startswith('image_net.')}
     save_checkpoint(wide, tmp_path / 'wide.pth')
     assert run(tool, path, tmp_path / 'out.pth', '--onto', tmp_path / 'wide.pth') == 1
-    assert 'is another one than that of the system' in capsys.readouterr().err
+    assert 'wide.pth holds image_net, width 0.0625 ' in capsys.readouterr().err
     assert not (tmp_path / 'out.pth').exists()
     assert run(tool, path, tmp_path / 'image.pth') == 1
     assert 'exists already; --overwrite replaces it' in capsys.readouterr().err

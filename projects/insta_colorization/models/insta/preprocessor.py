@@ -69,9 +69,10 @@ class ColorizationPreprocessor(BaseDataPreprocessor):
             batch['hints'] = true_hints(ab, inputs['hint_regions'])
         if 'crops' in inputs:
             batch['instances'] = Instances.cat([sample.instances for sample in samples])
-            batch['crop_lightness'], _ = self._convert(torch.cat(list(inputs['crops'])), training)
             if 'crop_gray' in inputs:
                 batch['crop_lightness'] = _lightness_of(torch.cat(list(inputs['crop_gray'])))
+            else:
+                batch['crop_lightness'], _ = self._convert(torch.cat(list(inputs['crops'])), training)
             if 'hint_regions' in inputs:
                 batch['crop_hints'] = crops_of_hints(batch['hints'], batch['instances'])
         if any('hints' in sample for sample in samples):
