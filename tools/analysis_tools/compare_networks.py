@@ -1,13 +1,13 @@
 """Compares the fused network with the full-image network at equal colourfulness, photo by photo.
 
-    python tools/analysis_tools/compare_networks.py CONFIG CHECKPOINT [--preset NAME] [--crops] [--photos N]
-        [--out RESULTS.json] --cfg-options test_dataloader.dataset.data_root=PHOTOS
+    python tools/analysis_tools/compare_networks.py CONFIG CHECKPOINT [--preset NAME] [--equal photos] [--crops]
+        [--photos N] [--out RESULTS.json] --cfg-options test_dataloader.dataset.data_root=PHOTOS
         test_dataloader.dataset.gt_instances=TRUE.json test_dataloader.dataset.instances=BOXES.json
 
 A network with paler colours has the better PSNR, so the colours of every other way are scaled until the mean
-colourfulness (CF) of the instances is that of the fused ones; the scale stands in the table. The colours are those of
-the regression head as they are, unless a preset or a decoder is named. PSNR and CF are those of tools/test.py.
-Differences are paired by photo, of instances by their mean in a photo.
+colourfulness (CF) of the instances, or with --equal photos that of the photos, is that of the fused ones; the scale
+stands in the table. The colours are those of the regression head as they are, unless a preset or a decoder is named.
+PSNR and CF are those of tools/test.py. Differences are paired by photo, of instances by their mean in a photo.
 
 With --crops also what the networks know of the objects alone: the colours of the crops, as the full-image and as the
 instance network see them, laid into their boxes over the full-image network's.
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Values = dict[str, list[list[float]]]
 
+# The metrics' levels by what the command line calls them.
+LEVELS = {'photos': 'image', 'instances': 'instance'}
+
 
 class Photo(NamedTuple):
     """A photo, and the ab (2, S, S) that each way gives it, by name."""
@@ -44,6 +47,7 @@ def arguments(parser: Parser) -> None:
     add_config(parser, 'config whose test photos are used, by path or name')
     parser.add_argument('checkpoint', help='weights with all three networks')
     add_options(parser, NetworkOptions, only=('decoder', 'preset'))
+    parser.add_argument('--equal', choices=[*LEVELS], default='instances', help='whose colourfulness is made equal')
     parser.add_argument('--crops', action='store_true', help='also the colours of the crops by themselves')
     parser.add_argument('--photos', type=number(int, 1), help='how many photos, the first ones; default: all')
     parser.add_argument('--out', type=Path, help='JSON file for the values of every photo')
@@ -132,21 +136,21 @@ def compare(args: argparse.Namespace) -> None:
     from insta_colorization.evaluation.metrics import PSNR, Colorfulness
     from insta_colorization.evaluation.protocol import write_results
 
-    photos, psnr, colour = photos_of(args), PSNR(), Colorfulness()
-    target = mean(measured(photos, 'fused', 1, colour)['instance'])
+    photos, psnr, colour, level = photos_of(args), PSNR(), Colorfulness(), LEVELS[args.equal]
+    target = mean(measured(photos, 'fused', 1, colour)[level])
     found: dict[str, dict[str, Any]] = {}
     for way in photos[0].ab:
         scale = 1.0
         if way != 'fused':
-            scale = scale_for(target, lambda scale: mean(measured(photos, way, scale, colour)['instance']))  # noqa: B023
+            scale = scale_for(target, lambda scale: mean(measured(photos, way, scale, colour)[level]))  # noqa: B023
         both = {metric.name: measured(photos, way, scale, metric) for metric in (psnr, colour)}
         found[way] = {'scale': scale, **both}
     print(f'{len(photos)} photos\n{"":22}{"scale":>7}{"PSNR":>9}{"CF":>7}{"instances: PSNR":>17}{"CF":>7}')
     for way, values in found.items():
-        figures = [mean(values[name][level]) for level in ('image', 'instance') for name in ('PSNR', 'CF')]
+        figures = [mean(values[name][level]) for level in LEVELS.values() for name in ('PSNR', 'CF')]
         print('{:22}{:7.3f}{:9.3f}{:7.2f}{:17.3f}{:7.2f}'.format(way, values['scale'], *figures))
     for way in [way for way in found if way != 'full']:
-        for level in ('image', 'instance'):
+        for level in LEVELS.values():
             gain = difference(*(found[name]['PSNR'][level] for name in (way, 'full')))
             print('{} - full, {}: {:+.3f} dB (95 % {:+.3f} to {:+.3f})'.format(way, level, *gain))
     if args.out:

@@ -23,7 +23,7 @@ def averaged(checkpoints: Sequence[Checkpoint]) -> StateDict:
         {our name: tensor}, floating-point ones in float32.
 
     Raises:
-        CheckpointError: two of them differ in their networks or in those networks' sizes.
+        CheckpointError: two of them differ in their networks, in those networks' sizes or in their settings.
     """
     first = checkpoints[0]
     for other in checkpoints[1:]:
@@ -31,6 +31,15 @@ def averaged(checkpoints: Sequence[Checkpoint]) -> StateDict:
             raise CheckpointError(
                 f'only checkpoints of the same networks have a mean, but {first.path} holds {first.summary} and '
                 f'{other.path} holds {other.summary}'
+            )
+        if other.settings != first.settings:
+            own, theirs = (
+                ', '.join(f'{name}={value:g}' for name, value in checkpoint.settings.items())
+                for checkpoint in (first, other)
+            )
+            raise CheckpointError(
+                f'only trainings with the same settings have a mean, but {first.path} was trained with {own} and '
+                f'{other.path} with {theirs}'
             )
     return {
         name: torch.stack([checkpoint.state_dict[name] for checkpoint in checkpoints]).mean(dim=0)

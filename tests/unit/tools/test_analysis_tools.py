@@ -326,19 +326,20 @@ class TestCompareNetworks:
         return ['--out', tmp_path / 'out.json', '--cfg-options', *given]
 
     @pytest.mark.slow
-    def test_all_ways_are_equally_colourful(self, run, options, fused_weights, tmp_path):
+    @pytest.mark.parametrize(('equal', 'level'), [('instances', 'instance'), ('photos', 'image')])
+    def test_all_ways_are_equally_colourful(self, run, options, fused_weights, tmp_path, equal, level):
         recipe = 'insta_fusion_photos_w025_128x128'
         small = [f'test_dataloader.dataset.pipeline.{index}.size=64' for index in (3, 4, 5)]
         weights = load_checkpoint(fused_weights).state_dict
         pale = {name: value / 20 if '.ab_head.' in name else value for name, value in weights.items()}
         (path,) = save_checkpoint(pale, tmp_path / 'pale.pth')
 
-        status, text = run('compare_networks', recipe, path, '--crops', *options, *small)
+        status, text = run('compare_networks', recipe, path, '--crops', '--equal', equal, *options, *small)
 
         assert status == 0, text
         found = json.loads((tmp_path / 'out.json').read_text())
         assert list(found) == ['full', 'fused', 'crops, image_net', 'crops, instance_net']
-        colour = {way: np.concatenate(values['CF']['instance']).mean() for way, values in found.items()}
+        colour = {way: np.concatenate(values['CF'][level]).mean() for way, values in found.items()}
         assert all(value == pytest.approx(colour['fused'], rel=0.02) for value in colour.values())
         assert found['fused']['scale'] == 1
         # A photo without boxes is the full-image network's in all ways, but for the scale.

@@ -99,6 +99,11 @@ def test_what_does_not_fit_is_refused(tool, seeds, tmp_path, capsys):
     save_checkpoint(image, tmp_path / 'image.pth')
     assert run(tool, path, tmp_path / 'image.pth', tmp_path / 'out.pth') == 1
     assert 'only checkpoints of the same networks have a mean, but ' in capsys.readouterr().err
+    save_checkpoint(weights, tmp_path / 'uncentred.pth', metadata={'mask_centre': '0'})
+    assert run(tool, path, tmp_path / 'uncentred.pth', tmp_path / 'out.pth') == 1
+    refusal = capsys.readouterr().err
+    assert 'was trained with mask_centre=0.5 and ' in refusal
+    assert 'uncentred.pth with mask_centre=0' in refusal
     assert run(tool, path, tmp_path / 'out.pth', '--onto', path) == 1
     assert 'must hold image_net alone, but holds image_net, instance_net, fusion_net' in capsys.readouterr().err
     assert run(tool, path, tmp_path / 'out.pth', '--networks', 'image_net', 'segmenter') == 1
