@@ -16,6 +16,7 @@ instance network see them, laid into their boxes over the full-image network's.
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,13 +137,15 @@ def compare(args: argparse.Namespace) -> None:
     from insta_colorization.evaluation.metrics import PSNR, Colorfulness
     from insta_colorization.evaluation.protocol import write_results
 
-    photos, psnr, colour, level = photos_of(args), PSNR(), Colorfulness(), LEVELS[args.equal]
-    target = mean(measured(photos, 'fused', 1, colour)[level])
+    photos, psnr, colour = photos_of(args), PSNR(), Colorfulness()
+
+    def colourfulness(way: str, scale: float) -> float:
+        return mean(measured(photos, way, scale, colour)[LEVELS[args.equal]])
+
+    target = colourfulness('fused', 1)
     found: dict[str, dict[str, Any]] = {}
     for way in photos[0].ab:
-        scale = 1.0
-        if way != 'fused':
-            scale = scale_for(target, lambda scale: mean(measured(photos, way, scale, colour)[level]))  # noqa: B023
+        scale = 1.0 if way == 'fused' else scale_for(target, partial(colourfulness, way))
         both = {metric.name: measured(photos, way, scale, metric) for metric in (psnr, colour)}
         found[way] = {'scale': scale, **both}
     print(f'{len(photos)} photos\n{"":22}{"scale":>7}{"PSNR":>9}{"CF":>7}{"instances: PSNR":>17}{"CF":>7}')

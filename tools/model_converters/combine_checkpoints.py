@@ -47,10 +47,17 @@ def combine(args: argparse.Namespace) -> None:
     """Combines and says what was read and written.
 
     Raises:
-        CheckpointError: a source cannot be read, the sources do not fit together, a network is lacking, or there is
-            something at the destination already.
+        CheckpointError: a source cannot be read, the sources do not fit together or were trained with other settings,
+            a network is lacking, or there is something at the destination already.
     """
-    from insta_colorization.checkpoints import CheckpointError, averaged, load_checkpoint, rebased, save_checkpoint
+    from insta_colorization.checkpoints import (
+        CheckpointError,
+        averaged,
+        load_checkpoint,
+        rebased,
+        require_same_settings,
+        save_checkpoint,
+    )
 
     if args.dst.exists() and not args.overwrite:
         raise CheckpointError(f'{args.dst} exists already; --overwrite replaces it')
@@ -61,12 +68,14 @@ def combine(args: argparse.Namespace) -> None:
     if args.onto is not None:
         onto = load_checkpoint(args.onto)
         print(f'onto {onto.path}: {onto.summary}')
+        require_same_settings(checkpoints[0], onto)
         weights = rebased(weights, onto)
     held = checkpoints[0].networks
     if args.replace is not None:
         other = load_checkpoint(args.replace)
         print(f'replacing by {other.path}: {other.summary}')
         require(held, other.networks, args.src[0])
+        require_same_settings(checkpoints[0], other)
         weights = {**weights, **other.state_dict}
     if args.networks is not None:
         require(held, args.networks, args.src[0])

@@ -10,6 +10,27 @@ from .safe_load import CheckpointError
 BASE = 'image_net'
 
 
+def require_same_settings(first: Checkpoint, other: Checkpoint) -> None:
+    """Insists that two checkpoints want the same of a colorizer, such as its `mask_centre`: one file can say it once.
+
+    Args:
+        first: a checkpoint whose networks go into one file with those of the other.
+        other: the other one, of the same family.
+
+    Raises:
+        CheckpointError: a setting differs.
+    """
+    if first.settings != other.settings:
+        own, theirs = (
+            ', '.join(f'{name}={value:g}' for name, value in checkpoint.settings.items())
+            for checkpoint in (first, other)
+        )
+        raise CheckpointError(
+            f'only trainings with the same settings can be combined, but {first.path} was trained with {own} and '
+            f'{other.path} with {theirs}'
+        )
+
+
 def averaged(checkpoints: Sequence[Checkpoint]) -> StateDict:
     """The mean of trainings that began with the same weights (Wortsman et al. 2022, Model soups).
 
@@ -32,15 +53,7 @@ def averaged(checkpoints: Sequence[Checkpoint]) -> StateDict:
                 f'only checkpoints of the same networks have a mean, but {first.path} holds {first.summary} and '
                 f'{other.path} holds {other.summary}'
             )
-        if other.settings != first.settings:
-            own, theirs = (
-                ', '.join(f'{name}={value:g}' for name, value in checkpoint.settings.items())
-                for checkpoint in (first, other)
-            )
-            raise CheckpointError(
-                f'only trainings with the same settings have a mean, but {first.path} was trained with {own} and '
-                f'{other.path} with {theirs}'
-            )
+        require_same_settings(first, other)
     return {
         name: torch.stack([checkpoint.state_dict[name] for checkpoint in checkpoints]).mean(dim=0)
         if value.is_floating_point()

@@ -93,17 +93,26 @@ def test_networks_of_another_training(tool, seeds, tmp_path, capsys):
     assert 'has no instance_net, but image_net' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('option', [None, '--onto', '--replace'])
+def test_other_settings_are_refused(tool, seeds, tmp_path, capsys, option):
+    path, weights = seeds[0]
+    kept = weights if option is None else {n: v for n, v in weights.items() if n.startswith('image_net.')}
+    save_checkpoint(kept, tmp_path / 'uncentred.pth', metadata={'mask_centre': '0'})
+    other = [tmp_path / 'uncentred.pth']
+    args = [*other, tmp_path / 'out.pth'] if option is None else [tmp_path / 'out.pth', option, *other]
+    assert run(tool, path, *args) == 1
+    refusal = capsys.readouterr().err
+    assert 'was trained with mask_centre=0.5 and ' in refusal
+    assert 'uncentred.pth with mask_centre=0' in refusal
+    assert not (tmp_path / 'out.pth').exists()
+
+
 def test_what_does_not_fit_is_refused(tool, seeds, tmp_path, capsys):
     path, weights = seeds[0]
     image = {name: value for name, value in weights.items() if name.startswith('image_net.')}
     save_checkpoint(image, tmp_path / 'image.pth')
     assert run(tool, path, tmp_path / 'image.pth', tmp_path / 'out.pth') == 1
     assert 'only checkpoints of the same networks have a mean, but ' in capsys.readouterr().err
-    save_checkpoint(weights, tmp_path / 'uncentred.pth', metadata={'mask_centre': '0'})
-    assert run(tool, path, tmp_path / 'uncentred.pth', tmp_path / 'out.pth') == 1
-    refusal = capsys.readouterr().err
-    assert 'was trained with mask_centre=0.5 and ' in refusal
-    assert 'uncentred.pth with mask_centre=0' in refusal
     assert run(tool, path, tmp_path / 'out.pth', '--onto', path) == 1
     assert 'must hold image_net alone, but holds image_net, instance_net, fusion_net' in capsys.readouterr().err
     assert run(tool, path, tmp_path / 'out.pth', '--networks', 'image_net', 'segmenter') == 1
